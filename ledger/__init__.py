@@ -1,0 +1,1 @@
+"""A crash-safe, event-sourced runner for Claude's Message Batches API."""

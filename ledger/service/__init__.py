@@ -1,0 +1,1 @@
+"""The Message Batches API: the real one through the official SDK, and an honest simulator of it."""

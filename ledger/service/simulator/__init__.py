@@ -1,0 +1,1 @@
+"""An honest simulator of the Message Batches API."""

@@ -1,0 +1,1 @@
+"""The event log and the payloads in SQLite, the lease and the sidecar."""
