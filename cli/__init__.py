@@ -1,0 +1,1 @@
+"""The commands: one small file each; click and rich live here and nowhere else."""
