@@ -1,7 +1,7 @@
 """Zstandard, from wherever this Python has it: one choice, made once.
 
-Python 3.14 brought ``compression.zstd``; before it the same module is the ``backports.zstd`` package. Compression is
-a pure function of bytes, so it may live in the core; opening files is done elsewhere.
+Python 3.14 brought ``compression.zstd``; before it the same module is the ``backports.zstd`` package.
+Compression is a pure function of bytes, so it may live in the core; opening files is done elsewhere.
 """
 
 from __future__ import annotations
