@@ -36,7 +36,7 @@ class RequestBlock(NamedTuple):
     """Consecutive requests, ready to be stored: ``data`` is a compressed block of the payload codec."""
 
     first: int
-    count: int
+    rows: int
     data: bytes
 
 
@@ -46,13 +46,15 @@ class ResultBlock(NamedTuple):
     chunk: int
     first: int
     last: int
-    count: int
+    rows: int
     data: bytes
 
 
 class RequestPayload(NamedTuple):
-    """What is kept of a request beside its event. The source row is prefix + params + suffix when ``verbatim``,
-    else prefix alone."""
+    """What is kept of a request beside its event.
+
+    The source row is prefix + params + suffix when ``verbatim``, else prefix alone.
+    """
 
     salt: bytes
     params: bytes

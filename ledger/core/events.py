@@ -56,7 +56,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 # ── values ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Policy(Fact):
+class Policy(Fact, frozen=True, kw_only=True):
     """How the run is conducted; none of it changes what is asked.
 
     ``queue_requests`` is the most requests that may be unfinished at the service at once (rate limits, batch limits
@@ -77,7 +77,7 @@ class Policy(Fact):
     opaque_ids: bool = False
 
 
-class Counts(Fact):
+class Counts(Fact, frozen=True, kw_only=True):
     """``request_counts`` of a batch: all but ``processing`` stay 0 until the whole batch has ended."""
 
     processing: int = 0
@@ -92,7 +92,7 @@ class Counts(Fact):
         return self.processing + self.succeeded + self.errored + self.canceled + self.expired
 
 
-class BatchSeen(Fact):
+class BatchSeen(Fact, frozen=True, kw_only=True):
     """A batch as the service showed it; ``counts`` is None where they were absent or malformed."""
 
     batch: str
@@ -107,7 +107,7 @@ class BatchSeen(Fact):
 # ── the run and its writers ─────────────────────────────────────────────────────────────────────────────────────
 
 
-class RunOpened(Event):
+class RunOpened(Event, frozen=True, kw_only=True):
     """The ledger was created. ``origin`` is the service's base URL without userinfo, or ``simulator``."""
 
     ledger_id: str
@@ -116,7 +116,7 @@ class RunOpened(Event):
     format_version: int = FORMAT_VERSION
 
 
-class WriterOpened(Event):
+class WriterOpened(Event, frozen=True, kw_only=True):
     """A process took the lease; what an earlier epoch left in flight is nobody's now."""
 
     epoch: int
@@ -126,13 +126,13 @@ class WriterOpened(Event):
     pid: int = 0
 
 
-class WorkspaceSeen(Event):
+class WorkspaceSeen(Event, frozen=True, kw_only=True):
     """The first answer of the service named the workspace; every later answer must name the same."""
 
     workspace: str
 
 
-class SettingsChanged(Event):
+class SettingsChanged(Event, frozen=True, kw_only=True):
     """Run defaults or policy were set; what is None stays as it was."""
 
     defaults: Defaults | None = None
@@ -142,14 +142,14 @@ class SettingsChanged(Event):
 # ── intake ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class SourceOpened(Event):
+class SourceOpened(Event, frozen=True, kw_only=True):
     """Items began to be read from a source. ``path`` is absolute, or ``-`` for standard input."""
 
     source: int
     path: str
 
 
-class ClassDeclared(Event):
+class ClassDeclared(Event, frozen=True, kw_only=True):
     """Requests of one lane, model and size of answer share a class; ``max_tokens`` is their ceiling."""
 
     class_id: int
@@ -160,7 +160,7 @@ class ClassDeclared(Event):
     geo: str = ""
 
 
-class RequestBuilt(Event, gc=False):
+class RequestBuilt(Event, frozen=True, kw_only=True, gc=False):
     """An item became a request. ``size_bytes`` is its exact size on the wire, ``digest`` that of its params."""
 
     ordinal: int
@@ -171,7 +171,7 @@ class RequestBuilt(Event, gc=False):
     class_id: int = 0
 
 
-class ItemDeduplicated(Event):
+class ItemDeduplicated(Event, frozen=True, kw_only=True):
     """A line repeats a request: same id and same body, or another body that ``--keep`` passed over."""
 
     line: int
@@ -179,7 +179,7 @@ class ItemDeduplicated(Event):
     kept: bool = False
 
 
-class ItemRejected(Event):
+class ItemRejected(Event, frozen=True, kw_only=True):
     """A line is no valid item."""
 
     line: int
@@ -190,7 +190,7 @@ class ItemRejected(Event):
     custom_id: str = ""
 
 
-class SourceRead(Event):
+class SourceRead(Event, frozen=True, kw_only=True):
     """The source is read and checked up to an offset; ``digest`` is the SHA-256 of its bytes so far."""
 
     source: int
@@ -199,7 +199,7 @@ class SourceRead(Event):
     digest: str
 
 
-class IntakeCompleted(Event):
+class IntakeCompleted(Event, frozen=True, kw_only=True):
     """A source was read to its end; its requests may now be sent."""
 
     source: int
@@ -211,7 +211,7 @@ class IntakeCompleted(Event):
     rejected: int
 
 
-class IntakeAbandoned(Event):
+class IntakeAbandoned(Event, frozen=True, kw_only=True):
     """Bad lines stopped the intake: the requests of this reading (from ``first`` on) are withdrawn unsent."""
 
     source: int
@@ -219,7 +219,7 @@ class IntakeAbandoned(Event):
     rejected: int
 
 
-class PricesQuoted(Event):
+class PricesQuoted(Event, frozen=True, kw_only=True):
     """The prices that this ledger's money is counted with, so that no audit depends on today's."""
 
     table: PriceTable
@@ -228,7 +228,7 @@ class PricesQuoted(Event):
 # ── sealing and submitting ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class ChunkSealed(Event):
+class ChunkSealed(Event, frozen=True, kw_only=True):
     """Requests were frozen into a chunk of exact content and size. ``cause`` is why it was cut this way."""
 
     chunk: int
@@ -239,14 +239,14 @@ class ChunkSealed(Event):
     cause: Literal["fresh", "retry", "split"] = "fresh"
 
 
-class ChunkDissolved(Event):
+class ChunkDissolved(Event, frozen=True, kw_only=True):
     """The service refused a chunk as it was; its requests go back into their lane."""
 
     chunk: int
     cause: str
 
 
-class RequestRejected(Event):
+class RequestRejected(Event, frozen=True, kw_only=True):
     """The service's refusal of a whole chunk named this request: it ends as ``invalid``."""
 
     ordinal: int
@@ -254,7 +254,7 @@ class RequestRejected(Event):
     why: str
 
 
-class SubmissionPrepared(Event):
+class SubmissionPrepared(Event, frozen=True, kw_only=True):
     """The intent to submit, durable before the first byte.
 
     ``watermark`` is the newest batch listed before, ``listed`` the other unclaimed batches near it, so that a batch
@@ -272,7 +272,7 @@ class SubmissionPrepared(Event):
     listed: tuple[str, ...] = ()
 
 
-class SubmissionAborted(Event):
+class SubmissionAborted(Event, frozen=True, kw_only=True):
     """The submission ended before its last byte could be sent: no batch can exist."""
 
     chunk: int
@@ -281,7 +281,7 @@ class SubmissionAborted(Event):
     detail: str = ""
 
 
-class SubmissionReleased(Event):
+class SubmissionReleased(Event, frozen=True, kw_only=True):
     """The last byte may be sent from now on; ``digest`` is the SHA-256 of the whole body."""
 
     chunk: int
@@ -289,7 +289,7 @@ class SubmissionReleased(Event):
     digest: str
 
 
-class SubmissionRefused(Event):
+class SubmissionRefused(Event, frozen=True, kw_only=True):
     """The service said no, in the API's own words: no batch exists. ``reaction`` is what follows."""
 
     chunk: int
@@ -304,7 +304,7 @@ class SubmissionRefused(Event):
     ordinal: int = -1
 
 
-class SubmissionUncertain(Event):
+class SubmissionUncertain(Event, frozen=True, kw_only=True):
     """The last byte was released and no trustworthy answer came: a batch may exist."""
 
     chunk: int
@@ -314,7 +314,7 @@ class SubmissionUncertain(Event):
     request_id: str = ""
 
 
-class SubmissionResolved(Event):
+class SubmissionResolved(Event, frozen=True, kw_only=True):
     """An uncertain submission is taken never to have been accepted; the chunk may be sent again."""
 
     chunk: int
@@ -323,7 +323,7 @@ class SubmissionResolved(Event):
     evidence: str = ""
 
 
-class ChunkHeld(Event):
+class ChunkHeld(Event, frozen=True, kw_only=True):
     """A chunk waits for a person; the others go on."""
 
     chunk: int
@@ -332,7 +332,7 @@ class ChunkHeld(Event):
     lift: str
 
 
-class BatchCreated(Event):
+class BatchCreated(Event, frozen=True, kw_only=True):
     """The service accepted a submission and named the batch."""
 
     chunk: int
@@ -344,7 +344,7 @@ class BatchCreated(Event):
     request_id: str = ""
 
 
-class BatchesListed(Event):
+class BatchesListed(Event, frozen=True, kw_only=True):
     """A list of the workspace's batches that counts as evidence: who is there that nobody claims.
 
     ``asked_at`` is the position of the log when the list was asked for.
@@ -356,7 +356,7 @@ class BatchesListed(Event):
     candidates: tuple[BatchSeen, ...] = ()
 
 
-class CandidateInspected(Event):
+class CandidateInspected(Event, frozen=True, kw_only=True):
     """The rows of an unclaimed batch were read: whose wire ids are they."""
 
     batch: str
@@ -366,7 +366,7 @@ class CandidateInspected(Event):
     nonce: str = ""
 
 
-class BatchAdopted(Event):
+class BatchAdopted(Event, frozen=True, kw_only=True):
     """A batch found in the workspace is taken to be this submission's; ``proven`` when its rows say so."""
 
     chunk: int
@@ -378,7 +378,7 @@ class BatchAdopted(Event):
     proven: bool = False
 
 
-class BatchDisowned(Event):
+class BatchDisowned(Event, frozen=True, kw_only=True):
     """An adopted batch turned out to be somebody else's."""
 
     chunk: int
@@ -387,7 +387,7 @@ class BatchDisowned(Event):
     why: str
 
 
-class TwinFound(Event):
+class TwinFound(Event, frozen=True, kw_only=True):
     """A second batch of a chunk exists: guarantee 1 is broken and somebody is paying for it."""
 
     chunk: int
@@ -398,7 +398,7 @@ class TwinFound(Event):
     usage: Usage | None = None
 
 
-class TwinAcknowledged(Event):
+class TwinAcknowledged(Event, frozen=True, kw_only=True):
     """A person has seen the twin and dealt with it."""
 
     chunk: int
@@ -408,14 +408,14 @@ class TwinAcknowledged(Event):
 # ── waiting and collecting ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class StatusPolled(Event):
+class StatusPolled(Event, frozen=True, kw_only=True):
     """The batches were asked how they are; only what changed is named."""
 
     server_date: int
     changes: tuple[BatchSeen, ...] = ()
 
 
-class ResultStored(Event, gc=False):
+class ResultStored(Event, frozen=True, kw_only=True, gc=False):
     """A result row was stored. ``final`` is whether it ends the item or the item is to be asked again.
 
     ``model`` is what the service named, where it is not the one asked for; ``tier`` where it is not ``batch``.
@@ -435,7 +435,7 @@ class ResultStored(Event, gc=False):
     billed: bool = True
 
 
-class ResultsShort(Event):
+class ResultsShort(Event, frozen=True, kw_only=True):
     """A complete download lacked rows; ``gap_digest`` names which, so that equal gaps are recognised."""
 
     chunk: int
@@ -445,7 +445,7 @@ class ResultsShort(Event):
     gap_digest: str
 
 
-class BatchCollected(Event):
+class BatchCollected(Event, frozen=True, kw_only=True):
     """All rows of a batch are stored; ``missing`` are the ordinals the service never returned."""
 
     chunk: int
@@ -455,7 +455,7 @@ class BatchCollected(Event):
     missing: tuple[int, ...] = ()
 
 
-class ResultsLost(Event):
+class ResultsLost(Event, frozen=True, kw_only=True):
     """The service no longer has the results of a batch: what is not stored yet is lost."""
 
     chunk: int
@@ -466,7 +466,7 @@ class ResultsLost(Event):
 # ── trouble, people, ends ───────────────────────────────────────────────────────────────────────────────────────
 
 
-class CallFailed(Event):
+class CallFailed(Event, frozen=True, kw_only=True):
     """A call other than a submission failed; the back-off is derived from these."""
 
     command: str
@@ -477,7 +477,7 @@ class CallFailed(Event):
     request_id: str = ""
 
 
-class FindingRecorded(Event):
+class FindingRecorded(Event, frozen=True, kw_only=True):
     """Something that should not be, kept for the audit: a foreign, corrupt or duplicate row, counts that lie."""
 
     finding: str
@@ -487,7 +487,7 @@ class FindingRecorded(Event):
     ordinal: int = -1
 
 
-class RunPaused(Event):
+class RunPaused(Event, frozen=True, kw_only=True):
     """Nothing more is sent until this reason is lifted; ``lift`` is the command that does it."""
 
     reason: str
@@ -495,14 +495,14 @@ class RunPaused(Event):
     lift: str
 
 
-class RunResumed(Event):
+class RunResumed(Event, frozen=True, kw_only=True):
     """A reason to pause was lifted."""
 
     reason: str
     by: Literal["person", "service"] = "person"
 
 
-class AlarmRaised(Event):
+class AlarmRaised(Event, frozen=True, kw_only=True):
     """Something a person should know now."""
 
     alarm: str
@@ -510,20 +510,20 @@ class AlarmRaised(Event):
     batch: str = ""
 
 
-class CancelRequested(Event):
+class CancelRequested(Event, frozen=True, kw_only=True):
     """A person wants a batch canceled."""
 
     batch: str
 
 
-class CancelAccepted(Event):
+class CancelAccepted(Event, frozen=True, kw_only=True):
     """The service took the cancellation, or the batch had ended before."""
 
     batch: str
     status: str
 
 
-class LedgerRecovered(Event):
+class LedgerRecovered(Event, frozen=True, kw_only=True):
     """The log was reconciled with the workspace after a rollback, a copy or a lost head."""
 
     cause: str
@@ -531,7 +531,7 @@ class LedgerRecovered(Event):
     adopted: tuple[str, ...] = ()
 
 
-class RunFinished(Event):
+class RunFinished(Event, frozen=True, kw_only=True):
     """Every item has its outcome."""
 
     outcomes: dict[str, int]

@@ -1,0 +1,156 @@
+"""Per-request state in packed columns: twelve bytes a request, and no Python object for any of them.
+
+Columns are owned by the fold and changed in place: copying tuples per event would be quadratic.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+from ledger.core.events import OUTCOMES, Outcome
+
+PENDING = 0
+IN_CHUNK = 1
+WITHDRAWN = 2
+FINAL = 8
+"""Statuses from FINAL on are outcomes: FINAL + index in OUTCOMES."""
+
+STATUS_OF_OUTCOME: dict[Outcome, int] = {outcome: FINAL + index for index, outcome in enumerate(OUTCOMES)}
+
+STATUS_NAMES: dict[int, str] = {
+    PENDING: "pending",
+    IN_CHUNK: "in_chunk",
+    WITHDRAWN: "withdrawn",
+    **{FINAL + index: outcome for index, outcome in enumerate(OUTCOMES)},
+}
+
+
+class Columns:
+    """Five columns keyed by ordinal: status, attempts, chunk (0 for none), size in bytes on the wire, class."""
+
+    __slots__ = ("attempts", "chunk", "class_id", "size_bytes", "status")
+
+    def __init__(self) -> None:
+        self.status = bytearray()
+        self.attempts = bytearray()
+        self.chunk = array("I")
+        self.size_bytes = array("I")
+        self.class_id = array("H")
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def add(self, size_bytes: int, class_id: int) -> None:
+        """Append a pending request."""
+        self.status.append(PENDING)
+        self.attempts.append(0)
+        self.chunk.append(0)
+        self.size_bytes.append(size_bytes)
+        self.class_id.append(class_id)
+
+    def dump(self) -> list[bytes]:
+        """Return the columns as bytes, in the order of ``load``; integers in the byte order of the machine."""
+        return [
+            bytes(self.status),
+            bytes(self.attempts),
+            *(c.tobytes() for c in (self.chunk, self.size_bytes, self.class_id)),
+        ]
+
+    @classmethod
+    def load(cls, parts: list[bytes]) -> Columns:
+        """Return the columns that ``dump`` wrote."""
+        columns = cls()
+        columns.status, columns.attempts = bytearray(parts[0]), bytearray(parts[1])
+        for column, part in zip((columns.chunk, columns.size_bytes, columns.class_id), parts[2:], strict=True):
+            column.frombytes(part)
+        return columns
+
+
+class OrdinalQueue:
+    """A first-in, first-out queue of ordinals, kept as flat ``[start, end, …]`` ranges.
+
+    Requests of one lane mostly have consecutive ordinals, so that a queue of a million is two numbers.
+    """
+
+    __slots__ = ("ranges", "size", "skipped")
+
+    def __init__(self, ranges: list[int] | None = None) -> None:
+        self.ranges = array("I", ranges or [])
+        self.skipped = 0
+        self.size = sum(end - start for start, end in pairs(self.ranges))
+
+    def push(self, start: int, end: int) -> None:
+        """Append the ordinals ``start <= ordinal < end``."""
+        if len(self.ranges) > self.skipped and self.ranges[-1] == start:
+            self.ranges[-1] = end
+        else:
+            self.ranges.extend((start, end))
+        self.size += end - start
+
+    def push_front(self, ranges: tuple[int, ...]) -> None:
+        """Put ordinals back before all others."""
+        rest = list(self.ranges[self.skipped :])
+        self.size += sum(end - start for start, end in pairs(ranges))
+        if ranges and rest and ranges[-1] == rest[0]:  # adjacent ranges are always one: ``take`` relies on it
+            ranges, rest = (*ranges[:-1], rest[1]), rest[2:]
+        self.ranges = array("I", [*ranges, *rest])
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.ranges[at], self.ranges[at + 1]) for at in range(self.skipped, len(self.ranges), 2))
+
+    def take(self, ranges: list[int]) -> None:
+        """Remove ordinals from the front; ``ranges`` must be exactly what stands there.
+
+        Raises:
+            ValueError: something else stands there; nothing was removed.
+        """
+        at, rest = self.skipped, None
+        for start, end in pairs(ranges):
+            low, high = (
+                (rest, self.ranges[at + 1])
+                if rest is not None
+                else ((self.ranges[at], self.ranges[at + 1]) if at < len(self.ranges) else (-1, -1))
+            )
+            if low != start or end > high:
+                raise ValueError(f"{start}..{end} is not at the front of the queue")
+            at, rest = (at, end) if end < high else (at + 2, None)
+        self.skipped = at
+        if rest is not None:
+            self.ranges[at] = rest
+        self.size -= sum(end - start for start, end in pairs(ranges))
+        if self.skipped > 1024 and self.skipped * 2 > len(self.ranges):  # amortised: each number is moved once
+            del self.ranges[: self.skipped]
+            self.skipped = 0
+
+    def discard_from(self, first: int) -> None:
+        """Remove every ordinal at or above ``first``."""
+        kept = [bound for start, end in self if start < first for bound in (start, min(end, first))]
+        self.__init__(kept)  # type: ignore[misc]
+
+    def dump(self) -> list[int]:
+        """Return the flat ranges that are left."""
+        return list(self.ranges[self.skipped :])
+
+
+def pairs(ranges: list[int] | array[int] | tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield the (start, end) pairs of flat ranges."""
+    return ((ranges[at], ranges[at + 1]) for at in range(0, len(ranges), 2))
+
+
+def ordinals(ranges: list[int] | array[int] | tuple[int, ...]) -> Iterator[int]:
+    """Yield every ordinal of flat ranges."""
+    for start, end in pairs(ranges):
+        yield from range(start, end)
+
+
+def to_ranges(numbers: Iterator[int] | list[int]) -> list[int]:
+    """Return ascending ordinals as flat ranges."""
+    ranges: list[int] = []
+    for number in numbers:
+        if ranges and ranges[-1] == number:
+            ranges[-1] = number + 1
+        else:
+            ranges += (number, number + 1)
+    return ranges

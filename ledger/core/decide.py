@@ -1,0 +1,382 @@
+"""What to do next: ``decide(state, now) → Decision``, pure.
+
+The order of the questions is the order of the protocol: first what a dead process left behind, then what is in doubt,
+then what the service refused, then what can be had (results), then what must be asked (statuses), and only then what
+costs money. Nothing is remembered between calls; what has been started and not yet answered is the runner's to
+know (a command is not started while its key is at work).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+
+import msgspec
+
+from ledger.core import events as e
+from ledger.core.chunks import MAX_BYTES, MAX_REQUESTS
+from ledger.core.commands import Cancel, Collect, Command, Look, Record, Seal, Split, Submit
+from ledger.core.reconcile import Absent, Adopt, Hold, Wait, horizon, judge
+from ledger.core.state import Chunk, RunState, exit_code_when_finished
+from ledger.core.units import format_duration
+
+UPLOADS_AT_ONCE = 2
+DOWNLOADS_AT_ONCE = 2
+QUEUE_PATIENCE_US = 300_000_000
+"""After a refusal for a full queue: five minutes, or the end of one of our batches."""
+BACKOFF_CAP_US = 60_000_000
+SMALLEST_SHRUNK_CHUNK = 1_000
+OVERDUE_US = 3_600_000_000
+"""A batch that is still open an hour after its expiry is something to know about."""
+SPLITS_AT_MOST = 200
+"""Refusals that name no request halve a chunk; a run that needs more halvings than this needs a person."""
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What the run waits for, in words, and until when on the writer's clock (0: it cannot be said)."""
+
+    why: str
+    until: int = 0
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Commands to start now, when to ask again at the latest (0: when something happens), and what is waited for.
+
+    ``exit_code`` is None while the run goes on; else it is over (0, 1) or stuck until a person acts (3, 6).
+    """
+
+    commands: tuple[Command, ...]
+    wake_at: int = 0
+    waiting: tuple[Waiting, ...] = ()
+    exit_code: int | None = None
+
+
+class _Plan:
+    """A decision in the making."""
+
+    def __init__(self) -> None:
+        self.commands: list[Command] = []
+        self.wakes: list[int] = []
+        self.waiting: list[Waiting] = []
+
+    def wait(self, until: int, why: str = "") -> None:
+        self.wakes.append(until)
+        if why:
+            self.waiting.append(Waiting(why, until))
+
+    def decision(self, exit_code: int | None = None) -> Decision:
+        return Decision(tuple(self.commands), min(self.wakes, default=0), tuple(self.waiting), exit_code)
+
+
+def decide(state: RunState, now: int) -> Decision:
+    """Return what to do next, given all that is known and the time."""
+    conclusions = tuple(_conclusions(state))
+    if conclusions:
+        return Decision((Record(conclusions),))
+    plan = _Plan()
+    _cancel(state, now, plan)
+    _split(state, plan)
+    _collect(state, now, plan)
+    _look(state, now, plan)
+    _submit(state, now, plan)
+    if plan.commands:
+        return plan.decision()
+    if not state.unfinished and not any(True for _ in state.live_chunks()):
+        return _finish(state)
+    if not state.chunks_in("prepared", "released", "submitted", "ended") and not _in_doubt(state) and not plan.wakes:
+        return plan.decision(_stuck(state))
+    return plan.decision()
+
+
+def backoff_us(state: RunState, key: str, count: int, retry_after_us: int) -> int:
+    """Return how long to wait after ``count`` failures in a row: doubling, capped, jittered, at least what was asked.
+
+    The jitter is drawn from a hash, so that replaying decides the same.
+    """
+    base = min(1_000_000, max(state.policy.poll_us, 1))
+    delay = min(base << min(count - 1, 16), BACKOFF_CAP_US)
+    draw = sha256(f"{state.ledger_id}/{key}/{count}".encode()).digest()[0]
+    return max(retry_after_us, delay * (768 + draw) // 1024)
+
+
+def _ready(state: RunState, now: int, plan: _Plan, key: str) -> bool:
+    """Return whether a command's back-off is over; if not, plan to wake when it is."""
+    failure = state.failures.get(key)
+    if failure is None:
+        return True
+    due = failure.at + backoff_us(state, key, failure.count, failure.retry_after_us)
+    if now >= due or now < failure.at:  # a clock set back must not stretch a wait
+        return True
+    plan.wait(due, f"{key} failed ({failure.detail or failure.status}); trying again")
+    return False
+
+
+# ── conclusions: events that follow from the state alone ────────────────────────────────────────────────────────
+
+
+def _conclusions(state: RunState) -> Iterator[e.AnyEvent]:
+    for chunk in state.chunks_in("prepared"):
+        if chunk.epoch != state.epoch:
+            yield e.SubmissionAborted(
+                chunk=chunk.chunk, submission=chunk.submission, cause="restart", detail="before the last byte"
+            )
+    for chunk in state.chunks_in("released"):
+        if chunk.epoch != state.epoch:
+            yield e.SubmissionUncertain(chunk=chunk.chunk, submission=chunk.submission, cause="restart")
+    claimed: set[str] = set()
+    for chunk in state.chunks_in("uncertain"):
+        for event in _conclude(state, chunk):
+            if isinstance(event, e.BatchAdopted):
+                if event.batch in claimed:
+                    continue
+                claimed.add(event.batch)
+            yield event
+    yield from _pauses(state)
+    for chunk in state.chunks_in("sealed"):
+        if chunk.refusal and chunk.refusal.reaction in ("split", "bisect") and not chunk.hold:
+            splits = sum(1 for c in state.chunks.values() if c.cause == "split")
+            if splits >= SPLITS_AT_MOST:
+                yield e.ChunkHeld(
+                    chunk=chunk.chunk,
+                    reason="refused",
+                    detail=f"refused again after {splits} halvings: {chunk.refusal.message}",
+                    lift=f"ledger resolve {chunk.chunk} --absent",
+                )
+
+
+def _conclude(state: RunState, chunk: Chunk) -> Iterator[e.AnyEvent]:
+    match judge(state, chunk):
+        case Adopt(seen, proven):
+            yield e.BatchAdopted(
+                chunk=chunk.chunk,
+                submission=chunk.submission,
+                batch=seen.batch,
+                created_at=seen.created_at,
+                expires_at=seen.expires_at,
+                by="reconcile",
+                proven=proven,
+            )
+        case Absent(evidence):
+            yield e.SubmissionResolved(
+                chunk=chunk.chunk, submission=chunk.submission, by="reconcile", evidence=evidence
+            )
+        case Hold(reason, detail):
+            if chunk.hold is None:
+                yield e.ChunkHeld(
+                    chunk=chunk.chunk,
+                    reason=reason,
+                    detail=detail,
+                    lift=f"ledger resolve {chunk.chunk} --absent (or --adopt BATCH)",
+                )
+        case Wait():
+            return
+
+
+def _pauses(state: RunState) -> Iterator[e.AnyEvent]:
+    for chunk in state.chunks_in("sealed"):
+        refusal = chunk.refusal
+        if refusal is None or refusal.reaction not in ("pause", "stop"):
+            continue
+        if refusal.submission == chunk.submission and chunk.failed_at >= _lifted_at(state, refusal.reaction):
+            yield from _pause_for(state, refusal.reaction, refusal.status, refusal.message or refusal.kind)
+    for failure in state.failures.values():
+        if failure.status in (401, 403):
+            yield from _pause_for(state, "stop", failure.status, failure.detail)
+
+
+def _pause_for(state: RunState, reaction: str, status: int, message: str) -> Iterator[e.AnyEvent]:
+    reason = "key" if reaction == "stop" else "spend"
+    if reason not in state.pauses:
+        yield e.RunPaused(
+            reason=reason,
+            detail=f"the service answered {status}: {message}",
+            lift="ledger resume (with a key that works)"
+            if reason == "key"
+            else "ledger resume (once the limit is lifted)",
+        )
+
+
+def _lifted_at(state: RunState, reaction: str) -> int:
+    return state.lifted.get("key" if reaction == "stop" else "spend", 0)
+
+
+# ── what is free ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _cancel(state: RunState, now: int, plan: _Plan) -> None:
+    for batch, done in state.cancels.items():
+        if not done and _ready(state, now, plan, f"cancel:{batch}"):
+            plan.commands.append(Cancel(batch))
+
+
+def _split(state: RunState, plan: _Plan) -> None:
+    for chunk in state.chunks_in("sealed"):
+        refusal = chunk.refusal
+        if refusal is None or chunk.hold:
+            continue
+        if refusal.reaction in ("split", "bisect"):
+            plan.commands.append(Split(chunk.chunk, cause=refusal.kind or str(refusal.status), why=refusal.message))
+        elif refusal.reaction == "reject":
+            plan.commands.append(
+                Split(chunk.chunk, cause="rejected", ordinal=refusal.ordinal, why=refusal.message or refusal.kind)
+            )
+
+
+def _collect(state: RunState, now: int, plan: _Plan) -> None:
+    ended = sorted(state.chunks_in("ended"), key=lambda chunk: (chunk.created_at, chunk.chunk))
+    started = 0
+    for chunk in ended:
+        if started == DOWNLOADS_AT_ONCE:
+            break
+        if not chunk.hold and _ready(state, now, plan, f"collect:{chunk.chunk}"):
+            plan.commands.append(Collect(chunk.chunk))
+            started += 1
+
+
+def _in_doubt(state: RunState) -> list[Chunk]:
+    return [chunk for chunk in state.chunks_in("uncertain") if chunk.hold is None]
+
+
+def _look(state: RunState, now: int, plan: _Plan) -> None:
+    policy = state.policy
+    doubtful = _in_doubt(state)
+    last_scan = state.collected_position > state.listed_position and any(
+        chunk.presumed_absent for chunk in state.chunks.values()
+    )
+    finishing = last_scan and not state.unfinished
+    dues: list[int] = []
+    if doubtful:
+        fresh = any(not chunk.seen_at for chunk in doubtful)
+        every = max(min(policy.poll_us, policy.settle_us // 4), 50_000)
+        dues.append(now if fresh else state.listed_at + every)
+        for chunk in doubtful:
+            verdict = judge(state, chunk)
+            if isinstance(verdict, Wait):
+                left = max(verdict.until - max(chunk.settled_at, state.server_date), 0) if verdict.until else 0
+                until = state.listed_at + left if left else 0
+                plan.waiting.append(
+                    Waiting(f"until it is certain whether chunk {chunk.chunk} was accepted ({verdict.why})", until)
+                )
+    open_chunks = state.chunks_in("submitted")
+    if open_chunks:
+        newest = min(chunk.sent_at for chunk in open_chunks)
+        dues.append(max(state.polled_at, newest) + policy.poll_us)
+        plan.waiting.append(Waiting(_open_batches(open_chunks, now)))
+    if finishing or any(not twin.proven for twin in state.twins.values()):
+        dues.append(state.listed_at + policy.poll_us if state.listed_position else now)
+    if not dues:
+        return
+    due = min(dues)
+    if now < due <= now + 2 * policy.poll_us:
+        plan.wait(due)
+    elif _ready(state, now, plan, "look"):
+        plan.commands.append(Look(evidence=bool(doubtful or finishing or state.twins), horizon=horizon(state)))
+
+
+def _open_batches(chunks: list[Chunk], now: int) -> str:
+    requests = sum(chunk.requests for chunk in chunks)
+    oldest = format_duration(max(now - min(chunk.sent_at for chunk in chunks), 0) / 1_000_000)
+    plural = "es" if len(chunks) > 1 else ""
+    return f"{len(chunks)} batch{plural} of {requests:,} requests at the service, the oldest for {oldest}"
+
+
+# ── what costs money ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _submit(state: RunState, now: int, plan: _Plan) -> None:
+    if state.pauses:
+        return
+    sealed = sorted(
+        (chunk for chunk in state.chunks_in("sealed") if _submittable(chunk)),
+        key=lambda chunk: (-chunk.priority, chunk.chunk),
+    )
+    uploads = len(state.chunks_in("prepared", "released"))
+    room = state.policy.queue_requests - state.in_queue
+    blocked = _queue_blocked(state, now, plan)
+    in_doubt = {c.requests for c in state.chunks_in("prepared", "released", "uncertain")}
+    in_doubt |= {c.requests for c in state.chunks_in("submitted", "ended") if not c.proven}
+    waiting_sealed = 0
+    for chunk in sealed:
+        if uploads >= UPLOADS_AT_ONCE:
+            break
+        fits = chunk.requests <= room or not state.in_queue
+        ready = _ready(state, now, plan, "submit") and _chunk_ready(state, now, plan, chunk)
+        if blocked or not fits or chunk.requests in in_doubt or not ready:
+            waiting_sealed += 1
+            continue
+        plan.commands.append(Submit(chunk.chunk))
+        in_doubt.add(chunk.requests)
+        uploads += 1
+        room -= chunk.requests
+    if waiting_sealed < UPLOADS_AT_ONCE and uploads < UPLOADS_AT_ONCE and not blocked and room > 0:
+        _seal(state, room, plan)
+
+
+def _submittable(chunk: Chunk) -> bool:
+    return chunk.hold is None and (
+        chunk.refusal is None or chunk.refusal.reaction in ("wait", "wait_for_queue", "pause", "stop")
+    )
+
+
+def _chunk_ready(state: RunState, now: int, plan: _Plan, chunk: Chunk) -> bool:
+    if not chunk.failures or (chunk.refusal and chunk.refusal.reaction in ("wait_for_queue", "pause", "stop")):
+        return True
+    due = chunk.failed_at + backoff_us(state, f"chunk {chunk.chunk}", chunk.failures, chunk.retry_after_us)
+    if now >= due or now < chunk.failed_at:
+        return True
+    detail = chunk.refusal.message or chunk.refusal.kind if chunk.refusal else "the connection failed"
+    plan.wait(due, f"chunk {chunk.chunk} is sent again ({detail})")
+    return False
+
+
+def _queue_blocked(state: RunState, now: int, plan: _Plan) -> bool:
+    if not state.queue_full_at or state.ended_batches > state.queue_full_ended:
+        return False
+    due = state.queue_full_at + QUEUE_PATIENCE_US
+    if now >= due or now < state.queue_full_at:
+        return False
+    plan.wait(due, "the service's queue is full: until one of our batches ends")
+    return True
+
+
+def _seal(state: RunState, room: int, plan: _Plan) -> None:
+    policy = state.policy
+    shrink = min(state.expired_batches, 4)  # batches that expire are batches too large for the load of the day
+    max_requests = min(policy.chunk_requests, MAX_REQUESTS, policy.queue_requests)
+    max_requests = max(min(SMALLEST_SHRUNK_CHUNK, max_requests), max_requests >> shrink)
+    for priority, retry in _lanes(state):
+        queue = (state.retries if retry else state.fresh)[priority]
+        if min(queue.size, max_requests) > room and state.in_queue:
+            return
+        plan.commands.append(
+            Seal(
+                priority=priority,
+                retry=retry,
+                max_requests=max_requests,
+                max_bytes=min(policy.chunk_bytes, MAX_BYTES),
+                avoid=frozenset(chunk.requests for chunk in state.live_chunks()),
+            )
+        )
+        return
+
+
+def _lanes(state: RunState) -> list[tuple[int, bool]]:
+    """Return the lanes that hold something: higher priority first, fresh requests before repeated ones."""
+    lanes = [(priority, False) for priority, queue in state.fresh.items() if queue.size]
+    lanes += [(priority, True) for priority, queue in state.retries.items() if queue.size]
+    return sorted(lanes, key=lambda lane: (-lane[0], lane[1]))
+
+
+# ── ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _finish(state: RunState) -> Decision:
+    code = exit_code_when_finished(state)
+    if state.finished is not None and state.finished.exit_code == code:
+        return Decision((), exit_code=code)
+    outcomes: dict[str, int] = {outcome: count for outcome, count in state.outcomes.items() if count}
+    return Decision((Record((e.RunFinished(outcomes=outcomes, exit_code=code),)),))
+
+
+def _stuck(state: RunState) -> int:
+    return 6 if set(state.pauses) == {"key"} else 3
