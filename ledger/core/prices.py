@@ -47,7 +47,7 @@ _TOKENS_PER_PRICE = 6
 
 # A product of a price, three factors and a count of tokens must come out exact, whatever context the caller
 # has set; a table that would need rounding is a mistake and must not pass silently.
-_EXACT = Context(prec=100, traps=[Inexact])
+EXACT = Context(prec=100, traps=[Inexact])
 
 _DATE_SUFFIX = re.compile(r"-\d{8}\Z", re.ASCII)
 _GENERATION = re.compile(r"claude-[a-z]+-(\d{1,2})(?:-(\d{1,2}))?\Z", re.ASCII)
@@ -132,15 +132,15 @@ class Rates(NamedTuple):
 
     def tokens_usd(self, usage: Usage) -> Decimal:
         """Return what the tokens cost, exactly: the part that the batch discount applies to."""
-        usd = _EXACT.multiply(self.input, usage.input_tokens)
-        usd = _EXACT.fma(self.output, usage.output_tokens, usd)
-        usd = _EXACT.fma(self.cache_write_5m, usage.cache_write_5m_tokens, usd)
-        usd = _EXACT.fma(self.cache_write_1h, usage.cache_write_1h_tokens, usd)
-        return _EXACT.fma(self.cache_read, usage.cache_read_tokens, usd)
+        usd = EXACT.multiply(self.input, usage.input_tokens)
+        usd = EXACT.fma(self.output, usage.output_tokens, usd)
+        usd = EXACT.fma(self.cache_write_5m, usage.cache_write_5m_tokens, usd)
+        usd = EXACT.fma(self.cache_write_1h, usage.cache_write_1h_tokens, usd)
+        return EXACT.fma(self.cache_read, usage.cache_read_tokens, usd)
 
     def usd(self, usage: Usage) -> Decimal:
         """Return what the usage costs, searches included, exactly."""
-        return _EXACT.fma(self.web_search, usage.web_search_requests, self.tokens_usd(usage))
+        return EXACT.fma(self.web_search, usage.web_search_requests, self.tokens_usd(usage))
 
 
 # ── reading prices off a table ──────────────────────────────────────────────────────────────────────────────
@@ -184,7 +184,7 @@ def rates(table: PriceTable, model: str, step: str = "", *, batch: bool = True, 
     row = next((row for row in steps_of_model(table, model) if row.step == step), None)
     if row is None or (geo != GEO_US and geo not in GEOS_WITHOUT_SURCHARGE):
         return None
-    with localcontext(_EXACT):
+    with localcontext(EXACT):
         factor = Decimal(1).scaleb(-_TOKENS_PER_PRICE)
         if batch:
             factor *= Decimal(table.batch_factor)
