@@ -53,7 +53,8 @@ class ResultBlock(NamedTuple):
 class RequestPayload(NamedTuple):
     """What is kept of a request beside its event.
 
-    The source row is prefix + params + suffix when ``verbatim``, else prefix alone.
+    The source row is prefix + params + suffix when ``verbatim``, else prefix alone. The custom_id is here too, so that
+    a body can be built from payloads alone.
     """
 
     salt: bytes
@@ -61,6 +62,7 @@ class RequestPayload(NamedTuple):
     prefix: bytes
     suffix: bytes
     verbatim: bool
+    custom_id: str
 
 
 class ResultPayload(NamedTuple):
