@@ -1,0 +1,195 @@
+"""The one codec of payload blocks: request bodies and result rows, compressed together.
+
+A block is two bytes (format version, kind) and one Zstandard frame with a content checksum. Inside: the number of
+rows, a table of fixed-width numbers a row, the salts, then all bytes end to end. About 64 rows share a block, so that
+their common words are stored once, and reading one request costs the unpacking of 64.
+
+Integers are little-endian. Salts make the digests in the events worthless for guessing a body that was redacted.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
+from struct import Struct, pack, unpack_from
+from struct import error as struct_error
+from typing import TypeVar
+
+from ledger.core import zstd
+from ledger.core.errors import CorruptLogError
+from ledger.ports import RequestBlock, RequestPayload, ResultBlock, ResultPayload
+
+BLOCK_ROWS = 64
+BLOCK_BYTES = 192_000
+"""A block is cut after this many rows or uncompressed bytes, whichever comes first; one row may exceed it."""
+
+SALT_BYTES = 16
+
+_VERSION = 1
+_REQUESTS = 1
+_RESULTS = 2
+_COUNT = Struct("<I")
+# ZSTD_c_compressionLevel and ZSTD_c_checksumFlag of zstd.h. The checksum covers what no digest in an event covers:
+# the rest of the source row around the params.
+_OPTIONS = {100: 1, 201: 1}
+
+Row = TypeVar("Row")
+
+
+def digest(salt: bytes, body: bytes) -> str:
+    """Return the 43 characters (base64url, unpadded) of the salted SHA-256 by which an event names a body."""
+    return urlsafe_b64encode(sha256(salt + body).digest())[:43].decode()
+
+
+def new_salts(count: int) -> list[bytes]:
+    """Return salts of 16 random bytes each, from one call to the system."""
+    pool = os.urandom(SALT_BYTES * count)
+    return [pool[at : at + SALT_BYTES] for at in range(0, len(pool), SALT_BYTES)]
+
+
+def cut(rows: Iterable[Row], size_bytes: Callable[[Row], int]) -> Iterator[list[Row]]:
+    """Yield runs of rows that fit one block each: `BLOCK_ROWS` or `BLOCK_BYTES`, and never less than one row."""
+    run: list[Row] = []
+    total = 0
+    for row in rows:
+        size = size_bytes(row)
+        if run and (len(run) == BLOCK_ROWS or total + size > BLOCK_BYTES):
+            yield run
+            run, total = [], 0
+        run.append(row)
+        total += size
+    if run:
+        yield run
+
+
+def request_blocks(first: int, payloads: Iterable[RequestPayload]) -> Iterator[RequestBlock]:
+    """Yield the blocks of consecutive requests, the first of which has the ordinal ``first``."""
+    for run in cut(payloads, lambda one: len(one.params) + len(one.prefix) + len(one.suffix)):
+        yield RequestBlock(first, len(run), encode_requests(run))
+        first += len(run)
+
+
+def result_blocks(chunk: int, payloads: Iterable[ResultPayload]) -> Iterator[ResultBlock]:
+    """Yield the blocks of a group of a chunk's results, which come in any order.
+
+    Groups of some thousand rows keep reading them back in order cheap: see ``EventLog.result_payloads``.
+    """
+    ordered = sorted(payloads, key=lambda one: one.ordinal)
+    for run in cut(ordered, lambda one: len(one.row)):
+        yield ResultBlock(chunk, run[0].ordinal, run[-1].ordinal, len(run), encode_results(run))
+
+
+def encode_requests(rows: Sequence[RequestPayload]) -> bytes:
+    """Return the block of some requests.
+
+    Raises:
+        ValueError: a salt has not 16 bytes.
+    """
+    table: list[int] = []
+    body: list[bytes] = []
+    for salt, params, prefix, suffix, verbatim in rows:
+        _check_salt(salt)
+        table += (len(params), len(prefix), len(suffix), verbatim)
+        body += (prefix, params, suffix)
+    return _seal(_REQUESTS, len(rows), pack(f"<{len(table)}I", *table), [row.salt for row in rows], body)
+
+
+def decode_requests(block: RequestBlock) -> list[RequestPayload]:
+    """Return the requests of a block.
+
+    Raises:
+        CorruptLogError: the block is not what was written; names its first ordinal.
+    """
+    first, count, stored = block
+    data, table, salts_at, at = _open(_REQUESTS, count, 4, stored, first)
+    rows = []
+    for index in range(count):
+        params, prefix, suffix, verbatim = table[4 * index : 4 * index + 4]
+        salt_at = salts_at + SALT_BYTES * index
+        start, end = at + prefix, at + prefix + params
+        rows.append(
+            RequestPayload(
+                data[salt_at : salt_at + SALT_BYTES],
+                data[start:end],
+                data[at:start],
+                data[end : end + suffix],
+                bool(verbatim),
+            )
+        )
+        at = end + suffix
+    _check_end(at, len(data), first)
+    return rows
+
+
+def encode_results(rows: Sequence[ResultPayload]) -> bytes:
+    """Return the block of some result rows.
+
+    Raises:
+        ValueError: a salt has not 16 bytes.
+    """
+    table: list[int] = []
+    for ordinal, salt, row in rows:
+        _check_salt(salt)
+        table += (ordinal, len(row))
+    bodies = [row.row for row in rows]
+    return _seal(_RESULTS, len(rows), pack(f"<{len(table)}I", *table), [row.salt for row in rows], bodies)
+
+
+def decode_results(block: ResultBlock) -> list[ResultPayload]:
+    """Return the result rows of a block.
+
+    Raises:
+        CorruptLogError: the block is not what was written; names its first ordinal.
+    """
+    _, first, _, count, stored = block
+    data, table, salts_at, at = _open(_RESULTS, count, 2, stored, first)
+    rows = []
+    for index in range(count):
+        ordinal, size = table[2 * index : 2 * index + 2]
+        salt_at = salts_at + SALT_BYTES * index
+        rows.append(ResultPayload(ordinal, data[salt_at : salt_at + SALT_BYTES], data[at : at + size]))
+        at += size
+    _check_end(at, len(data), first)
+    return rows
+
+
+def _check_salt(salt: bytes) -> None:
+    if len(salt) != SALT_BYTES:
+        raise ValueError(f"a salt has {SALT_BYTES} bytes, not {len(salt)}")
+
+
+def _seal(kind: int, count: int, table: bytes, salts: list[bytes], bodies: list[bytes]) -> bytes:
+    frame = b"".join((_COUNT.pack(count), table, *salts, *bodies))
+    return bytes((_VERSION, kind)) + zstd.compress(frame, options=_OPTIONS)
+
+
+def _open(kind: int, count: int, columns: int, block: bytes, first: int) -> tuple[bytes, tuple[int, ...], int, int]:
+    """Return (frame, table, where the salts start, where the bodies start) of a block."""
+    if block[:2] != bytes((_VERSION, kind)):
+        raise _corrupt(first, f"it starts with {block[:2].hex()}, not {_VERSION:02x}{kind:02x}")
+    try:
+        frame = zstd.decompress(block[2:])
+        (rows,) = _COUNT.unpack_from(frame)
+        if rows != count:
+            raise _corrupt(first, f"it holds {rows} rows, the log says {count}")
+        table = unpack_from(f"<{columns * count}I", frame, _COUNT.size)
+    except (zstd.ZstdError, struct_error) as problem:
+        raise _corrupt(first, str(problem)) from problem
+    salts_at = _COUNT.size + 4 * len(table)
+    return frame, table, salts_at, salts_at + SALT_BYTES * count
+
+
+def _check_end(end: int, size: int, first: int) -> None:
+    if end != size:
+        raise _corrupt(first, f"its rows end at {end} of {size} bytes")
+
+
+def _corrupt(first: int, why: str) -> CorruptLogError:
+    return CorruptLogError(
+        "a stored block of payloads is damaged",
+        where=f"the block that starts at request {first}",
+        why=why,
+        next="ledger replay --audit",
+    )

@@ -1,0 +1,177 @@
+"""The reading half of the SQLite log: rows and payloads, streamed in bounded memory.
+
+Nothing here keeps a transaction open between two rows it yields, so that no reader, however slow, holds up the writer's
+checkpoints. The log only grows, so what is read page by page is consistent all the same.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from ledger.core.errors import CorruptLogError
+from ledger.core.events import RequestBuilt, decode
+from ledger.ports import Head, Recorded, RequestBlock, RequestPayload, ResultBlock, ResultPayload
+from ledger.store import faults
+from ledger.store.chain import GENESIS
+from ledger.store.payloads import decode_requests, decode_results
+
+_PAGE_ROWS = 1000
+
+
+class StoredRows:
+    """What can be read of a ledger's database through one connection."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    # ── events and payloads ─────────────────────────────────────────────────────────────────────────────────────
+
+    def read(self, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
+        """Yield the rows with ``after < position <= upto``, in order; by default up to the end as it is now.
+
+        Constant memory, and no transaction stays open between the pages: a slow reader holds nothing up.
+
+        Raises:
+            CorruptLogError: a row is not even text.
+        """
+        if upto is None:
+            upto = self._last_stored()
+        while rows := self._page(after, upto, _PAGE_ROWS):
+            yield from rows
+            after = rows[-1].position
+
+    def _page(self, after: int, upto: int, limit: int) -> list[Recorded]:
+        query = (
+            "SELECT position, at, type, data, hash FROM event WHERE position > ? AND position <= ? "
+            "ORDER BY position LIMIT ?"
+        )
+        try:
+            return list(map(Recorded._make, self._select(query, (after, upto, limit))))
+        except sqlite3.OperationalError as problem:
+            # Python's own, where stored text is not UTF-8. Halving the page finds the row, and what is before it.
+            if limit > 1:
+                return self._page(after, upto, limit // 2)
+            where = f"position {after + 1}"
+            raise CorruptLogError("the event is not text", where=where, why=str(problem)) from problem
+
+    def request_payloads(self, ordinals: Iterable[int]) -> Iterator[RequestPayload]:
+        """Yield the payload of each ordinal; while the ordinals ascend, each block is unpacked once.
+
+        Raises:
+            CorruptLogError: a payload is not there, or not what was written.
+        """
+        first, count, rows = 0, 0, list[RequestPayload]()
+        for ordinal in ordinals:
+            if not 0 <= ordinal - first < count:
+                first, count, data = self._block_of(ordinal, "data")
+                rows = decode_requests(RequestBlock(first, count, data))
+            yield rows[ordinal - first]
+
+    def requests_built(self, ordinals: Iterable[int]) -> Iterator[RequestBuilt]:
+        """Yield the ``request_built`` event of each ordinal, without reading the log from its start.
+
+        Raises:
+            CorruptLogError: the event is not where the log says.
+        """
+        first, count, rows = 0, 0, list[tuple[str]]()
+        for ordinal in ordinals:
+            if not 0 <= ordinal - first < count:
+                first, count, position = self._block_of(ordinal, "position")
+                rows = self._select(
+                    "SELECT data FROM event WHERE position >= ? AND type = 'request_built' ORDER BY position LIMIT ?",
+                    (position, count),
+                )
+            event = decode("request_built", rows[ordinal - first][0]) if ordinal - first < len(rows) else None
+            if not isinstance(event, RequestBuilt) or event.ordinal != ordinal:
+                raise CorruptLogError("the request_built event is not where it was written", where=f"request {ordinal}")
+            yield event
+
+    def result_payloads(self, chunk: int) -> Iterator[ResultPayload]:
+        """Yield the stored rows of a chunk in ascending order of ordinal, of equal ones the one stored first.
+
+        The blocks of one append do not overlap, those of different appends do; as many blocks are unpacked at a time as
+        there were appends, so groups of some thousand rows keep this small.
+
+        Raises:
+            CorruptLogError: a block is not what was written.
+        """
+        blocks = self._select("SELECT first, id FROM result_block WHERE chunk = ? ORDER BY first, id", (chunk,))
+        open_blocks: list[tuple[int, int, int, list[ResultPayload]]] = []  # ordinal, id, index, rows
+        for first, block_id in [*blocks, (None, None)]:
+            while open_blocks and (first is None or open_blocks[0][0] < first):
+                _, opened_id, index, rows = heappop(open_blocks)
+                yield rows[index]
+                if index + 1 < len(rows):
+                    heappush(open_blocks, (rows[index + 1].ordinal, opened_id, index + 1, rows))
+            if first is not None:
+                rows = self._result_rows(block_id)
+                heappush(open_blocks, (first, block_id, 0, rows))
+
+    def _result_rows(self, block_id: int) -> list[ResultPayload]:
+        query = "SELECT chunk, first, last, count, data FROM result_block WHERE id = ?"
+        return decode_results(ResultBlock(*self._select(query, (block_id,))[0]))
+
+    def load_snapshot(self) -> tuple[int, bytes] | None:
+        """Return the newest memo that is whole and not beyond the end of the log."""
+        newest_first = "SELECT position, checksum FROM snapshot WHERE position <= ? ORDER BY position DESC"
+        for position, checksum in self._select(newest_first, (self._stored_head()[1].position,)):
+            for (data,) in self._select("SELECT data FROM snapshot WHERE position = ?", (position,)):
+                if crc32(data) == checksum:
+                    return position, data
+        return None
+
+    def integrity_problems(self) -> list[str]:
+        """Return what SQLite finds wrong with the file's structure: nothing, for a sound file."""
+        try:
+            found = [row[0] for row in self._connection.execute("PRAGMA integrity_check")]
+        except sqlite3.Error as problem:
+            return [str(problem)]
+        return [] if found == ["ok"] else found
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _select(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as problem:
+            if isinstance(problem, sqlite3.ProgrammingError) or not hasattr(problem, "sqlite_errorname"):
+                raise
+            raise faults.of_sqlite(problem, self.path) from problem
+
+    def _stored_head(self) -> tuple[str, Head]:
+        rows = self._select("SELECT ledger_id, position, hash, epoch FROM head")
+        if len(rows) != 1:
+            raise self._corrupt("the head is not there")
+        ledger_id, position, stored, epoch = rows[0]
+        return ledger_id, Head(position, stored, epoch)
+
+    def _last_stored(self) -> int:
+        return int(self._select("SELECT coalesce(max(position), 0) FROM event")[0][0])
+
+    def _count_requests(self) -> int:
+        rows = self._select("SELECT first + count FROM request_block ORDER BY first DESC LIMIT 1")
+        return int(rows[0][0]) if rows else 0
+
+    def _hash_at(self, position: int) -> bytes | None:
+        if position == 0:
+            return GENESIS
+        rows = self._select("SELECT hash FROM event WHERE position = ?", (position,))
+        return bytes(rows[0][0]) if rows else None
+
+    def _block_of(self, ordinal: int, column: str) -> tuple[int, int, Any]:
+        """Return (first, count, column) of the block of requests that holds an ordinal."""
+        query = f"SELECT first, count, {column} FROM request_block WHERE first <= ? ORDER BY first DESC LIMIT 1"  # noqa: S608 - ours
+        rows = self._select(query, (ordinal,))
+        if not rows or ordinal >= rows[0][0] + rows[0][1]:
+            raise CorruptLogError("the body of a request is not stored", where=f"request {ordinal}")
+        first, count, value = rows[0]
+        return first, count, value
+
+    def _corrupt(self, what: str) -> CorruptLogError:
+        return CorruptLogError(what, where=str(self.path), next=f"ledger replay --audit {self.path}")
