@@ -315,8 +315,8 @@ class ItemParser:
         """The problem with its field as the user wrote it: in the line, or as an option of the run."""
         path = problem.field
         root = re.split(r"[.\[]", path, maxsplit=1)[0]
-        written = item.get("params", item)
-        if root in self._fill and written.get(root) is None:
+        said = root in item["params"] if "params" in item else item.get(root) is not None
+        if root in self._fill and not said:
             path = _DEFAULT_OPTIONS.get(root, f"--param {path}")
         elif "params" in item:
             path = f"params.{path}"
@@ -365,12 +365,14 @@ def parse_param(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise UsageError(f"--param {text} is not KEY=JSON", next="write it as --param service_tier='\"auto\"'")
     try:
-        return key, read_object(b'{"value":%s}' % value.encode())["value"]
+        read = read_object(b'{"value":%s}' % value.encode())
+        why = "" if len(read) == 1 else "more follows the value"
     except (Refused, UnicodeEncodeError) as error:
         why = error.problem.why if isinstance(error, Refused) else "it is not valid UTF-8"
-        raise UsageError(
-            f"--param {key}: {value!r} is not JSON", why=why, next=f"""for a text, write --param {key}='"..."'"""
-        ) from None
+    if why:
+        hint = f"""for a text, write --param {key}='"..."'"""
+        raise UsageError(f"--param {key}: {value!r} is not JSON", why=why, next=hint)
+    return key, read["value"]
 
 
 def too_large(size_bytes: int) -> Problem:

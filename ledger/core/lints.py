@@ -93,8 +93,7 @@ def lint_params(params: Mapping[str, Any], rules: LintRules) -> Iterator[Problem
     yield from lint_max_tokens(max_tokens, model, rules)
     yield from lint_refused_keys(params)
     yield from _lint_thinking(params, model, rules)
-    if params.get("inference_geo") is not None and model is not None and not model.accepts_geo:
-        yield Problem("geo", "inference_geo", f"{model.id} is older than 4.6 and refuses inference_geo", "remove it")
+    yield from _lint_geo(params.get("inference_geo"), model)
     yield from _lint_system(params)
     yield from _lint_messages(params.get("messages"), model)
     yield from _lint_caching(params)
@@ -193,6 +192,15 @@ def _lint_thinking_budget(budget: object, max_tokens: object, rules: LintRules) 
     ):
         why = f"the budget ({budget}) must be less than max_tokens ({max_tokens}), which includes it"
         yield Problem("thinking-budget", field, why, "lower the budget or raise max_tokens")
+
+
+def _lint_geo(geo: object, model: Model | None) -> Iterator[Problem]:
+    if geo is None:
+        return
+    if not isinstance(geo, str):
+        yield Problem("geo", "inference_geo", "inference_geo is a text", 'write "us" or "global"')
+    elif model is not None and not model.accepts_geo:
+        yield Problem("geo", "inference_geo", f"{model.id} is older than 4.6 and refuses inference_geo", "remove it")
 
 
 def _lint_system(params: Mapping[str, Any]) -> Iterator[Problem]:

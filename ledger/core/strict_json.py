@@ -139,7 +139,7 @@ def _lenient_problem(text: str) -> Problem | None:
 
 
 def _reason(error: Exception) -> str:
-    message = str(error).removeprefix("JSON is malformed: ")
+    message = str(error).removeprefix("JSON is malformed: ").partition(" - at `")[0]
     return "the JSON ends too early" if message == "Input data was truncated" else f"no JSON: {message}"
 
 

@@ -108,6 +108,7 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
         "thinking.budget_tokens",
     ),
     "geo on 4.5": ({"model": "claude-opus-4-5", "inference_geo": "us"}, "geo", "inference_geo"),
+    "geo number": ({"inference_geo": 1}, "geo", "inference_geo"),
     "system number": ({"system": 5}, "system", "system"),
     "no messages": ({"messages": []}, "messages", "messages"),
     "text for messages": ({"messages": "hello"}, "messages", "messages"),
