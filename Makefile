@@ -18,10 +18,11 @@ demo: $(STAMP) ## a run that is killed half-way, resumes, and proves what it cos
 test: lint ## lint, types, walls and all tests
 	$(BIN)/pytest -n 2
 
+# mypy takes cli/ by its folder: through the editable install it cannot see that it is ledger_cli.
 lint: $(STAMP) ## style, types, and who may import whom
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy ledger cli examples
 	$(BIN)/lint-imports
 
 bench: $(STAMP) ## time, CPU and memory of 100,000 items, beside the plain SDK script
@@ -34,12 +35,13 @@ clean: ## remove .venv, caches and what the demo left
 	rm -rf $(VENV) .demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# pip 25.1 is the first that installs dependency groups.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.13" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'  # the first with --group
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@
