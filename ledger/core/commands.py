@@ -79,6 +79,17 @@ class Look(msgspec.Struct, frozen=True):
         return "look"
 
 
+class Inspect(msgspec.Struct, frozen=True):
+    """Read the rows of an ended batch that nobody claims, to know whose it is."""
+
+    batch: str
+
+    @property
+    def key(self) -> str:
+        """By batch."""
+        return f"inspect:{self.batch}"
+
+
 class Collect(msgspec.Struct, frozen=True):
     """Store the results of an ended batch."""
 
@@ -101,4 +112,4 @@ class Cancel(msgspec.Struct, frozen=True):
         return f"cancel:{self.batch}"
 
 
-Command: TypeAlias = Record | Seal | Split | Submit | Look | Collect | Cancel
+Command: TypeAlias = Record | Seal | Split | Submit | Look | Inspect | Collect | Cancel

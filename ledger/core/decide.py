@@ -15,8 +15,8 @@ import msgspec
 
 from ledger.core import events as e
 from ledger.core.chunks import MAX_BYTES, MAX_REQUESTS
-from ledger.core.commands import Cancel, Collect, Command, Look, Record, Seal, Split, Submit
-from ledger.core.reconcile import Absent, Adopt, Hold, Wait, horizon, judge
+from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, Split, Submit
+from ledger.core.reconcile import Absent, Adopt, Hold, Wait, horizon, judge, to_inspect
 from ledger.core.state import Chunk, RunState, exit_code_when_finished
 from ledger.core.units import format_duration
 
@@ -78,6 +78,7 @@ def decide(state: RunState, now: int) -> Decision:
     _split(state, plan)
     _collect(state, now, plan)
     _look(state, now, plan)
+    _inspect(state, now, plan)
     _submit(state, now, plan)
     if plan.commands:
         return plan.decision()
@@ -271,6 +272,12 @@ def _look(state: RunState, now: int, plan: _Plan) -> None:
         plan.wait(due)
     elif _ready(state, now, plan, "look"):
         plan.commands.append(Look(evidence=bool(doubtful or finishing or state.twins), horizon=horizon(state)))
+
+
+def _inspect(state: RunState, now: int, plan: _Plan) -> None:
+    plan.commands += [
+        Inspect(batch) for batch in sorted(to_inspect(state)) if _ready(state, now, plan, f"inspect:{batch}")
+    ]
 
 
 def _open_batches(chunks: list[Chunk], now: int) -> str:

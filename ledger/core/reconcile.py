@@ -111,6 +111,9 @@ def judge(state: RunState, chunk: Chunk) -> Verdict:
     certain = [seen for seen in candidates if seen.counts is not None and seen.counts.total == prepared.requests]
     if len(certain) == 1 and len(candidates) == 1:
         return Adopt(certain[0], proven=False)
+    if candidates and all(seen.batch in state.inspected for seen in candidates):
+        names = ", ".join(seen.batch for seen in candidates)
+        return Hold("ambiguous", f"the rows of {names} cannot be read, so nobody can tell whose they are")
     if candidates:
         names = ", ".join(seen.batch for seen in candidates)
         return Wait(f"{len(candidates)} batches could be it ({names}); their rows decide when they have ended")
@@ -137,9 +140,9 @@ def to_inspect(state: RunState) -> set[str]:
     for chunk in state.chunks_in("uncertain"):
         candidates = list(unclaimed(state, chunk))
         undecided = len(candidates) != 1 or candidates[0].counts is None or not candidates[0].counts.total
-        wanted |= {seen.batch for seen in candidates if undecided}
+        wanted |= {seen.batch for seen in candidates if undecided and seen.status == "ended"}
     wanted |= {batch for batch, twin in state.twins.items() if not twin.proven}
-    return {batch for batch in wanted if batch not in state.inspected or state.inspected[batch].verdict == "unreadable"}
+    return wanted - state.inspected.keys()
 
 
 def twin_suspects(

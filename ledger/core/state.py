@@ -298,7 +298,7 @@ class RunState:
         self.server_date = 0
         self.spent: dict[SpentKey, list[int]] = {}
         self.findings = 0
-        self.alarms = 0
+        self.alarms: dict[str, e.AlarmRaised] = {}
         self.recovered_position = 0
         self.finished: e.RunFinished | None = None
         self.finished_at = 0
@@ -486,7 +486,7 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
                 key: failure for key, failure in state.failures.items() if failure.status not in (401, 403)
             }
         case e.AlarmRaised():
-            state.alarms += 1
+            state.alarms[f"{event.alarm} {event.batch}".rstrip()] = event
         case e.CancelRequested():
             if event.batch not in state.batches and event.batch not in state.twins:
                 _illegal(position, event, "the batch is not of this ledger")

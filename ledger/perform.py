@@ -1,0 +1,592 @@
+"""What each command does to the world. One function a command, off the writer's thread, talking only through ports.
+
+A function gets a job (all it needs of the state, by value), and returns the events that tell what came of it. What must
+be durable in between goes through ``emit``, which returns once it is.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from hashlib import sha256
+from typing import BinaryIO, NamedTuple, Protocol
+
+import msgspec
+
+from ledger.core import events as e
+from ledger.core.answers import PAUSE_KINDS, Answer, is_final, named_request, reaction_to, read_row, row_wire_id
+from ledger.core.chunks import body, nonce_of, parse_wire_id, wire_id
+from ledger.core.columns import ordinals
+from ledger.core.looking import Looked, lost
+from ledger.core.prices import TIER_BATCH, Usage
+from ledger.core.reconcile import LISTING_MARGIN_US
+from ledger.core.state import SERVICE_TYPE, Chunk
+from ledger.core.units import MICROSECONDS_PER_SECOND
+from ledger.files.lines import split_lines
+from ledger.ports import CallError, EventLog, Gateway, ReleaseRefusedError, ResultBlock, ResultPayload
+from ledger.store.payloads import digest, new_salts, result_blocks
+
+PAGE_BATCHES = 1000
+WATERMARK_BATCHES = 100
+PAGES_AT_MOST = 100
+RESULTS_A_COMMIT = 1000
+GAPS_NEEDED = 3
+"""Complete downloads with identical gaps before the missing rows count as missing."""
+DAY_US = 86_400 * MICROSECONDS_PER_SECOND
+
+
+class Emit(Protocol):
+    """Makes events (and the payloads they name) durable before it returns."""
+
+    def __call__(self, events: Sequence[e.AnyEvent], results: Sequence[ResultBlock] = ()) -> None:
+        """Raise StoppedError instead when the run is stopping."""
+        ...
+
+
+class StoppedError(Exception):
+    """The run is stopping; what was under way ends here."""
+
+
+class Tools(NamedTuple):
+    """What a job works with: the service, a reader of the ledger, a private temporary file, the way to the log."""
+
+    gateway: Gateway
+    reader: Callable[[], AbstractContextManager[EventLog]]
+    spool: Callable[[], BinaryIO]
+    emit: Emit
+
+
+# ── submit ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class SubmitJob(NamedTuple):
+    """A chunk to have accepted. ``claimed`` are the batches this ledger knows."""
+
+    chunk: Chunk
+    ledger_id: str
+    workspace: str
+    betas: tuple[str, ...]
+    opaque_ids: bool
+    claimed: frozenset[str]
+
+
+def submit(job: SubmitJob, tools: Tools) -> list[e.AnyEvent]:
+    """Submit a chunk once: watermark, intent, body, release, answer."""
+    chunk = job.chunk
+    try:
+        page = tools.gateway.list(WATERMARK_BATCHES)
+    except CallError as error:
+        return [call_failed("submit", error)]
+    seen_workspace = page.reply.workspace
+    if job.workspace and seen_workspace and seen_workspace != job.workspace:
+        return [
+            e.RunPaused(
+                reason="workspace",
+                detail=f"this ledger belongs to workspace {job.workspace}, the key to {seen_workspace}",
+                lift=f"ledger resume (with a key of workspace {job.workspace})",
+            )
+        ]
+    newest = page.batches[0] if page.batches else None
+    submission = chunk.submission + 1
+    near = (newest.created_at if newest else 0) - LISTING_MARGIN_US
+    prepared = e.SubmissionPrepared(
+        chunk=chunk.chunk,
+        submission=submission,
+        nonce=nonce_of(job.ledger_id, chunk.chunk, submission),
+        requests=chunk.requests,
+        size_bytes=chunk.size_bytes,
+        server_date=page.reply.server_date,
+        watermark=newest.batch if newest else "",
+        watermark_created_at=newest.created_at if newest else 0,
+        listed=tuple(b.batch for b in page.batches[1:] if b.created_at >= near and b.batch not in job.claimed),
+    )
+    named: list[e.AnyEvent] = [] if job.workspace or not seen_workspace else [e.WorkspaceSeen(workspace=seen_workspace)]
+    tools.emit([*named, prepared])
+    return _send(job, prepared, tools)
+
+
+def _send(job: SubmitJob, prepared: e.SubmissionPrepared, tools: Tools) -> list[e.AnyEvent]:
+    chunk, submission = prepared.chunk, prepared.submission
+    released = False
+
+    def release(body_digest: str) -> None:
+        nonlocal released
+        try:
+            tools.emit([e.SubmissionReleased(chunk=chunk, submission=submission, digest=body_digest)])
+        except StoppedError as stopped:
+            raise ReleaseRefusedError("the run is stopping") from stopped
+        released = True
+
+    try:
+        with tools.reader() as log:
+            pieces = body(_items(job, prepared.nonce, log))
+            accepted = tools.gateway.submit(pieces, prepared.size_bytes, job.betas, release)
+    except ReleaseRefusedError as refused:
+        if released:
+            return [e.SubmissionUncertain(chunk=chunk, submission=submission, cause="late", detail=str(refused))]
+        return [e.SubmissionAborted(chunk=chunk, submission=submission, cause="stopped", detail=str(refused))]
+    except CallError as error:
+        return [refusal(job.chunk, submission, error, released=released)]
+    return _created(prepared, accepted.batch, accepted.reply.server_date, accepted.reply.request_id)
+
+
+def _items(job: SubmitJob, nonce: str, log: EventLog) -> Iterator[tuple[str, bytes]]:
+    members = sorted(ordinals(job.chunk.ranges))
+    for ordinal, payload in zip(members, log.request_payloads(members), strict=True):
+        yield wire_id(ordinal, nonce, payload.custom_id, opaque=job.opaque_ids), payload.params
+
+
+def _created(prepared: e.SubmissionPrepared, batch: e.BatchSeen, date: int, request_id: str) -> list[e.AnyEvent]:
+    """An id in hand beats all else that the answer says: the batch exists and is ours."""
+    created_at = batch.created_at or date
+    total = batch.counts.total if batch.counts else 0
+    events: list[e.AnyEvent] = [
+        e.BatchCreated(
+            chunk=prepared.chunk,
+            submission=prepared.submission,
+            batch=batch.batch,
+            created_at=created_at,
+            expires_at=batch.expires_at or created_at + DAY_US,
+            total=total,
+            request_id=request_id,
+        )
+    ]
+    if total != prepared.requests:
+        events.append(
+            e.FindingRecorded(
+                finding="counts_differ",
+                detail=f"the service took {prepared.requests} requests and counted {total}; its rows will tell",
+                chunk=prepared.chunk,
+                batch=batch.batch,
+            )
+        )
+    return events
+
+
+def refusal(chunk: Chunk, submission: int, error: CallError, *, released: bool) -> e.AnyEvent:
+    """Return what a failed submission means: refused, aborted, or uncertain."""
+    reaction = reaction_to(
+        error.status, error.code, error.message, envelope=error.envelope, retry_after=bool(error.retry_after_us)
+    )
+    if reaction is None:
+        detail = (error.message or error.what)[:300]
+        cause = f"{error.status} {error.kind}".strip() if error.status else error.kind or "no answer"
+        if not released or not error.sent:
+            # Before the release the last byte was never sent; and a connection that was never made carried nothing.
+            if released:
+                return e.SubmissionUncertain(chunk=chunk.chunk, submission=submission, cause=cause, detail=detail)
+            return e.SubmissionAborted(chunk=chunk.chunk, submission=submission, cause=cause, detail=detail)
+        return e.SubmissionUncertain(
+            chunk=chunk.chunk, submission=submission, cause=cause, detail=detail, request_id=error.request_id
+        )
+    members = sorted(ordinals(chunk.ranges))
+    index = named_request(error.message)
+    ordinal = -1
+    if reaction == "reject":
+        if index is not None and index < len(members):
+            ordinal = members[index]
+        else:
+            reaction = "bisect"
+    if reaction in ("bisect", "split") and len(members) == 1 and error.code != "request_body_timeout":
+        reaction, ordinal = "reject", members[0]
+    return e.SubmissionRefused(
+        chunk=chunk.chunk,
+        submission=submission,
+        status=error.status,
+        reaction=reaction,
+        kind=error.kind,
+        code=error.code,
+        message=error.message[:300],
+        retry_after_us=error.retry_after_us,
+        request_id=error.request_id,
+        ordinal=ordinal,
+    )
+
+
+def call_failed(command: str, error: CallError) -> e.CallFailed:
+    """Return the event of a call that did not work."""
+    return e.CallFailed(
+        command=command,
+        status=error.status,
+        kind=error.kind,
+        detail=(error.message or error.what)[:300],
+        retry_after_us=error.retry_after_us,
+        request_id=error.request_id,
+    )
+
+
+# ── look ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class LookJob(NamedTuple):
+    """What to look for: our open batches, and evidence back to ``horizon``. ``controls`` are batches we know."""
+
+    asked_at: int
+    open_batches: frozenset[str]
+    evidence: bool
+    horizon: int
+    controls: tuple[str, ...]
+
+
+def look(job: LookJob, tools: Tools) -> Looked | e.CallFailed:
+    """List the workspace; confirm by a retrieve what ended, and what the list does not show."""
+    listed: dict[str, e.BatchSeen] = {}
+    server_date, workspace, after, complete = 0, "", "", False
+    try:
+        for _ in range(PAGES_AT_MOST):
+            page = tools.gateway.list(PAGE_BATCHES, after)
+            server_date = server_date or page.reply.server_date
+            workspace = workspace or page.reply.workspace
+            listed.update((seen.batch, seen) for seen in page.batches)
+            after = page.last_id
+            complete = not page.has_more or (bool(page.batches) and page.batches[-1].created_at < job.horizon)
+            if complete or not after or (not job.evidence and job.open_batches <= listed.keys()):
+                break
+        gone = _confirm(job, listed, tools)
+        if job.evidence and complete:
+            complete = _control(job, listed, tools)
+    except CallError as error:
+        return call_failed("look", error)
+    return Looked(job.asked_at, server_date, workspace, tuple(listed.values()), job.evidence, complete, tuple(gone))
+
+
+def _confirm(job: LookJob, listed: dict[str, e.BatchSeen], tools: Tools) -> list[str]:
+    gone = []
+    for batch in sorted(job.open_batches):
+        seen = listed.get(batch)
+        if seen is not None and seen.status != "ended":
+            continue
+        try:
+            listed[batch] = tools.gateway.retrieve(batch).batch
+        except CallError as error:
+            if error.status != 404:
+                raise
+            gone.append(batch)
+    return gone
+
+
+def _control(job: LookJob, listed: dict[str, e.BatchSeen], tools: Tools) -> bool:
+    """Return whether some batch that we know can be had: proof that the key sees our workspace."""
+    if not job.controls or any(batch in listed for batch in job.controls):
+        return True
+    for batch in job.controls:
+        try:
+            tools.gateway.retrieve(batch)
+        except CallError as error:
+            if error.status != 404:
+                raise
+            continue
+        return True
+    return False
+
+
+# ── inspect ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class InspectJob(NamedTuple):
+    """A batch whose rows tell whose it is. ``nonces`` leads to (chunk, submission); ``twin`` wants its whole cost."""
+
+    batch: str
+    nonces: dict[str, tuple[int, int]]
+    twin: e.TwinFound | None
+
+
+def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
+    """Read the rows of an unclaimed batch: the first readable wire id decides, a twin is weighed whole."""
+    verdict: e.CandidateInspected | None = None
+    usage = Usage()
+    try:
+        for row in split_lines(tools.gateway.results(job.batch)):
+            if verdict is None:
+                verdict = _whose(job, row)
+                if verdict is not None and (job.twin is None or verdict.verdict != "ours"):
+                    break
+            answer = read_row(row)
+            if answer is not None and answer.usage is not None and answer.billed:
+                usage += answer.usage
+    except CallError as error:
+        if error.status != 404 or not error.envelope:
+            return [call_failed(f"inspect:{job.batch}", error)]
+    verdict = verdict or e.CandidateInspected(batch=job.batch, verdict="unreadable")
+    events: list[e.AnyEvent] = [verdict]
+    if job.twin is not None:
+        if verdict.verdict == "ours":
+            events.append(msgspec.structs.replace(job.twin, proven=True, usage=usage))
+        elif verdict.verdict == "foreign":
+            events.append(e.TwinAcknowledged(chunk=job.twin.chunk, batch=job.batch))
+    return events
+
+
+def _whose(job: InspectJob, row: bytes) -> e.CandidateInspected | None:
+    wire = row_wire_id(row)
+    if wire is None:
+        return None
+    ours = parse_wire_id(wire)
+    claim = job.nonces.get(ours.nonce) if ours else None
+    if ours is None or claim is None:
+        return e.CandidateInspected(batch=job.batch, verdict="foreign")
+    return e.CandidateInspected(batch=job.batch, verdict="ours", chunk=claim[0], submission=claim[1], nonce=ours.nonce)
+
+
+# ── collect ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class CollectJob(NamedTuple):
+    """An ended batch.
+
+    ``waiting`` are the ordinals still without a row of it, ascending; ``attempts`` and ``models`` run beside them;
+    ``stored`` counts the rows already stored, by the service's type.
+    """
+
+    chunk: Chunk
+    nonce: str
+    waiting: array[int]
+    attempts: bytes
+    models: list[str]
+    stored: dict[str, int]
+    max_attempts: int
+    cancel_wanted: bool
+
+
+class _Spooled(NamedTuple):
+    """Where each row that we wait for lies in the spool, and what else was in the file."""
+
+    places: dict[int, tuple[int, int]]
+    rows: int
+    foreign: int
+    findings: list[e.AnyEvent]
+
+
+def collect(job: CollectJob, tools: Tools) -> list[e.AnyEvent]:
+    """Download the results of a batch to a private file, check them whole, and store them in order of ordinal.
+
+    Checking before storing means that a download cut anywhere costs a repetition and nothing else; storing in order
+    means that answers can be written out later in the order of the input without searching.
+    """
+    chunk = job.chunk
+    key = f"collect:{chunk.chunk}"
+    with tools.spool() as spool:
+        try:
+            spooled = _download(job, tools, spool)
+        except CallError as error:
+            if error.status in (404, 410) and error.envelope:
+                return _unavailable(chunk, error, tools)
+            return [call_failed(key, error)]
+        if spooled.foreign and not spooled.places and not sum(job.stored.values()):
+            return _not_ours(job, spooled)
+        tallies = dict(job.stored)
+        _store(job, spooled, spool, tallies, tools)
+    return [*spooled.findings, *_conclude(job, spooled, tallies)]
+
+
+def _download(job: CollectJob, tools: Tools, spool: BinaryIO) -> _Spooled:
+    chunk = job.chunk
+    wanted = set(job.waiting)
+    members = set(ordinals(chunk.ranges))
+    places: dict[int, tuple[int, int]] = {}
+    findings: list[e.AnyEvent] = []
+    offset = rows = foreign = 0
+
+    def note(finding: str, row: bytes, ordinal: int = -1) -> None:
+        detail = f"{len(row)} bytes, SHA-256 {sha256(row).hexdigest()}, row {rows}"
+        findings.append(
+            e.FindingRecorded(finding=finding, detail=detail, chunk=chunk.chunk, batch=chunk.batch, ordinal=ordinal)
+        )
+
+    for row in split_lines(tools.gateway.results(chunk.batch)):
+        if not row.strip():
+            continue
+        rows += 1
+        wire = row_wire_id(row)
+        ours = parse_wire_id(wire) if wire is not None else None
+        if wire is None:
+            note("corrupt_row", row)
+        elif ours is None or ours.nonce != job.nonce or ours.ordinal not in members:
+            foreign += 1
+            note("foreign_row", row)
+        elif ours.ordinal in places:
+            note("duplicate_row", row, ours.ordinal)
+        else:
+            # Rows stored by an earlier, interrupted collection count as seen; they are not stored again.
+            places[ours.ordinal] = (offset, len(row))
+            if ours.ordinal in wanted:
+                spool.write(row)
+                offset += len(row)
+    spool.flush()
+    return _Spooled(places, rows, foreign, findings)
+
+
+def _not_ours(job: CollectJob, spooled: _Spooled) -> list[e.AnyEvent]:
+    chunk = job.chunk
+    if chunk.proven:
+        # The service itself named this batch as the answer to our submission, and returns somebody else's rows.
+        detail = f"all {spooled.rows} rows of batch {chunk.batch} are somebody else's"
+        return [
+            e.FindingRecorded(finding="foreign_results", detail=detail, chunk=chunk.chunk, batch=chunk.batch),
+            e.ChunkHeld(
+                chunk=chunk.chunk,
+                reason="foreign_results",
+                detail=detail,
+                lift=f"ledger resolve {chunk.chunk} --again (downloads once more)",
+            ),
+        ]
+    return [
+        e.BatchDisowned(
+            chunk=chunk.chunk,
+            submission=chunk.submission,
+            batch=chunk.batch,
+            why=f"{spooled.foreign} of its {spooled.rows} rows are somebody else's",
+        )
+    ]
+
+
+def _unavailable(chunk: Chunk, error: CallError, tools: Tools) -> list[e.AnyEvent]:
+    """A 404 for results: gone for good only when the batch itself is gone, or says that it was archived."""
+    try:
+        seen = tools.gateway.retrieve(chunk.batch).batch
+    except CallError as again:
+        if again.status == 404 and again.envelope:
+            return list(lost(chunk, "deleted"))
+        return [call_failed(f"collect:{chunk.chunk}", again)]
+    if seen.archived_at:
+        return list(lost(chunk, "archived"))
+    return [call_failed(f"collect:{chunk.chunk}", error)]
+
+
+def _store(job: CollectJob, spooled: _Spooled, spool: BinaryIO, tallies: dict[str, int], tools: Tools) -> None:
+    events: list[e.AnyEvent] = []
+    payloads: list[ResultPayload] = []
+    salts: Iterator[bytes] = iter(())
+    paused: set[str] = set()
+    for index, ordinal in enumerate(job.waiting):
+        place = spooled.places.get(ordinal)
+        if place is None:
+            continue
+        row = _read_at(spool, *place)
+        answer = read_row(row)
+        if answer is None:
+            spooled.findings.append(
+                e.FindingRecorded(
+                    finding="corrupt_row",
+                    detail=f"{len(row)} bytes, SHA-256 {sha256(row).hexdigest()}",
+                    chunk=job.chunk.chunk,
+                    batch=job.chunk.batch,
+                    ordinal=ordinal,
+                )
+            )
+            del spooled.places[ordinal]
+            continue
+        salt = next(salts, None)
+        if salt is None:
+            salts = iter(new_salts(RESULTS_A_COMMIT))
+            salt = next(salts)
+        event = _result(job, index, ordinal, answer, digest(salt, row))
+        tallies[SERVICE_TYPE[event.outcome]] += 1
+        events.append(event)
+        payloads.append(ResultPayload(ordinal, salt, row))
+        if answer.error_kind in PAUSE_KINDS and answer.error_kind not in paused:
+            paused.add(answer.error_kind)
+            events.append(_pause_for(answer))
+        if len(payloads) == RESULTS_A_COMMIT:
+            tools.emit(events, list(result_blocks(job.chunk.chunk, payloads)))
+            events, payloads = [], []
+    if events:
+        tools.emit(events, list(result_blocks(job.chunk.chunk, payloads)))
+
+
+def _read_at(spool: BinaryIO, offset: int, size: int) -> bytes:
+    spool.seek(offset)
+    return spool.read(size)
+
+
+def _result(job: CollectJob, index: int, ordinal: int, answer: Answer, row_digest: str) -> e.ResultStored:
+    final = is_final(answer, job.attempts[index] + 1, job.max_attempts, cancel_wanted=job.cancel_wanted)
+    return e.ResultStored(
+        ordinal=ordinal,
+        chunk=job.chunk.chunk,
+        digest=row_digest,
+        outcome=answer.outcome,
+        final=final,
+        usage=answer.usage,
+        stop_reason=answer.stop_reason,
+        error_kind=answer.error_kind,
+        model="" if answer.model == job.models[index] else answer.model,
+        tier=answer.tier if answer.service_type == "succeeded" else TIER_BATCH,
+        geo=answer.geo,
+        billed=answer.billed,
+    )
+
+
+def _pause_for(answer: Answer) -> e.RunPaused:
+    spend = answer.error_kind == "billing_error"
+    return e.RunPaused(
+        reason="spend" if spend else "key",
+        detail=f"items came back with {answer.error_kind}: {answer.error_message[:200]}",
+        lift="ledger resume (once the account is in order)",
+    )
+
+
+def _conclude(job: CollectJob, spooled: _Spooled, tallies: dict[str, int]) -> Iterator[e.AnyEvent]:
+    """Yield the end of a collection: collected when rows = submitted = counted, else short, and why."""
+    chunk, counts = job.chunk, job.chunk.counts
+    assert counts is not None  # an ended batch has counts: evolve refuses it without
+    missing = tuple(ordinal for ordinal in job.waiting if ordinal not in spooled.places)
+    counted = {"succeeded": counts.succeeded, "errored": counts.errored}
+    counted |= {"canceled": counts.canceled, "expired": counts.expired}
+    agree = tallies == counted or bool(missing)
+    gap = sha256(repr((missing, sorted(tallies.items()))).encode()).hexdigest()[:16]
+    lasting = chunk.gap_digest == gap and chunk.gap_count + 1 >= GAPS_NEEDED
+    rows = sum(tallies.values())
+    if agree and (not missing or lasting):
+        if missing:
+            yield e.FindingRecorded(
+                finding="rows_missing",
+                detail=f"{len(missing)} rows were in none of {GAPS_NEEDED} complete downloads",
+                chunk=chunk.chunk,
+                batch=chunk.batch,
+            )
+        yield e.BatchCollected(chunk=chunk.chunk, batch=chunk.batch, rows=rows, counts=counts, missing=missing)
+        return
+    detail = (
+        f"{len(missing)} of {chunk.requests} rows were not in the download"
+        if missing
+        else f"the rows say {tallies}, the service counted {counted}"
+    )
+    yield e.ResultsShort(chunk=chunk.chunk, batch=chunk.batch, rows=rows, missing=len(missing), gap_digest=gap)
+    if lasting:
+        yield e.FindingRecorded(finding="counts_differ", detail=detail, chunk=chunk.chunk, batch=chunk.batch)
+        yield e.ChunkHeld(
+            chunk=chunk.chunk, reason="counts", detail=detail, lift=f"ledger resolve {chunk.chunk} --accept-counts"
+        )
+    else:
+        yield e.CallFailed(command=f"collect:{chunk.chunk}", kind="short", detail=detail)
+
+
+# ── cancel ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def cancel(batch: str, tools: Tools) -> list[e.AnyEvent]:
+    """Ask the service to cancel a batch; a batch that has ended is left as it is."""
+    try:
+        return [e.CancelAccepted(batch=batch, status=tools.gateway.cancel(batch).batch.status)]
+    except CallError as error:
+        if error.status in (400, 404, 409, 422):
+            return [e.CancelAccepted(batch=batch, status=f"refused: {(error.message or error.what)[:200]}")]
+        return [call_failed(f"cancel:{batch}", error)]
+
+
+__all__ = [
+    "CollectJob",
+    "Emit",
+    "InspectJob",
+    "LookJob",
+    "StoppedError",
+    "SubmitJob",
+    "Tools",
+    "cancel",
+    "collect",
+    "inspect",
+    "look",
+    "submit",
+]
