@@ -28,7 +28,8 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from struct import Struct
-from typing import Literal, NoReturn, TypeAlias, TypeVar
+from types import TracebackType
+from typing import Literal, NoReturn, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -172,6 +173,14 @@ class Lease:
                 raise
         except OSError as problem:
             raise faults.of_system(problem, lock_path(ledger)) from problem
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
     def read_head(self) -> HeadRecord | None:
         """Return the head as last written, by this process or one before it."""

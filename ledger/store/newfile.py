@@ -25,7 +25,7 @@ def new_file(path: Path) -> Iterator[Path]:
         UsageError: there is something under the name, or what a deleted database left behind.
         DiskError: the file cannot be made.
     """
-    _require_free(path)
+    require_free(path)
     unfinished = path.with_name(path.name + ".creating")
     try:
         _remove(unfinished)
@@ -42,7 +42,12 @@ def new_file(path: Path) -> Iterator[Path]:
         raise faults.of_system(problem, path) from problem
 
 
-def _require_free(path: Path) -> None:
+def require_free(path: Path) -> None:
+    """Refuse a name that is taken; ask before the lease as well, so that no sidecar is left beside a stranger's file.
+
+    Raises:
+        UsageError: there is something under the name, or what a deleted database left behind.
+    """
     if path.exists():
         raise UsageError("there is a file of this name already", where=str(path), next=f"ledger status {path}")
     for companion in _COMPANIONS:

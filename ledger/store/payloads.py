@@ -81,6 +81,19 @@ def result_blocks(chunk: int, payloads: Iterable[ResultPayload]) -> Iterator[Res
         yield ResultBlock(chunk, run[0].ordinal, run[-1].ordinal, len(run), encode_results(run))
 
 
+def require_consecutive(blocks: Iterable[RequestBlock], next_ordinal: int) -> int:
+    """Return the next free ordinal after some blocks.
+
+    Raises:
+        ValueError: they do not start at the next free one, or leave a gap.
+    """
+    for first, count, _ in blocks:
+        if first != next_ordinal:
+            raise ValueError(f"a block starts at request {first}, the next one is {next_ordinal}")
+        next_ordinal += count
+    return next_ordinal
+
+
 def encode_requests(rows: Sequence[RequestPayload]) -> bytes:
     """Return the block of some requests.
 
@@ -89,10 +102,11 @@ def encode_requests(rows: Sequence[RequestPayload]) -> bytes:
     """
     table: list[int] = []
     body: list[bytes] = []
-    for salt, params, prefix, suffix, verbatim in rows:
+    for salt, params, prefix, suffix, verbatim, custom_id in rows:
         _check_salt(salt)
-        table += (len(params), len(prefix), len(suffix), verbatim)
-        body += (prefix, params, suffix)
+        name = custom_id.encode()
+        table += (len(name), len(prefix), len(params), len(suffix), verbatim)
+        body += (name, prefix, params, suffix)
     return _seal(_REQUESTS, len(rows), pack(f"<{len(table)}I", *table), [row.salt for row in rows], body)
 
 
@@ -103,22 +117,25 @@ def decode_requests(block: RequestBlock) -> list[RequestPayload]:
         CorruptLogError: the block is not what was written; names its first ordinal.
     """
     first, count, stored = block
-    data, table, salts_at, at = _open(_REQUESTS, count, 4, stored, first)
+    data, table, salts_at, at = _open(_REQUESTS, count, 5, stored, first)
     rows = []
     for index in range(count):
-        params, prefix, suffix, verbatim = table[4 * index : 4 * index + 4]
+        name, prefix, params, suffix, verbatim = table[5 * index : 5 * index + 5]
         salt_at = salts_at + SALT_BYTES * index
-        start, end = at + prefix, at + prefix + params
+        prefix_at = at + name
+        params_at = prefix_at + prefix
+        suffix_at = params_at + params
         rows.append(
             RequestPayload(
-                data[salt_at : salt_at + SALT_BYTES],
-                data[start:end],
-                data[at:start],
-                data[end : end + suffix],
-                bool(verbatim),
+                salt=data[salt_at : salt_at + SALT_BYTES],
+                params=data[params_at:suffix_at],
+                prefix=data[prefix_at:params_at],
+                suffix=data[suffix_at : suffix_at + suffix],
+                verbatim=bool(verbatim),
+                custom_id=data[at:prefix_at].decode(errors="replace"),
             )
         )
-        at = end + suffix
+        at = suffix_at + suffix
     _check_end(at, len(data), first)
     return rows
 

@@ -14,7 +14,6 @@ from typing import Any
 from zlib import crc32
 
 from ledger.core.errors import CorruptLogError
-from ledger.core.events import RequestBuilt, decode
 from ledger.ports import Head, Recorded, RequestBlock, RequestPayload, ResultBlock, ResultPayload
 from ledger.store import faults
 from ledger.store.chain import GENESIS
@@ -69,28 +68,10 @@ class StoredRows:
         first, count, rows = 0, 0, list[RequestPayload]()
         for ordinal in ordinals:
             if not 0 <= ordinal - first < count:
-                first, count, data = self._block_of(ordinal, "data")
-                rows = decode_requests(RequestBlock(first, count, data))
+                block = self._block_of(ordinal)
+                first, count, _ = block
+                rows = decode_requests(block)
             yield rows[ordinal - first]
-
-    def requests_built(self, ordinals: Iterable[int]) -> Iterator[RequestBuilt]:
-        """Yield the ``request_built`` event of each ordinal, without reading the log from its start.
-
-        Raises:
-            CorruptLogError: the event is not where the log says.
-        """
-        first, count, rows = 0, 0, list[tuple[str]]()
-        for ordinal in ordinals:
-            if not 0 <= ordinal - first < count:
-                first, count, position = self._block_of(ordinal, "position")
-                rows = self._select(
-                    "SELECT data FROM event WHERE position >= ? AND type = 'request_built' ORDER BY position LIMIT ?",
-                    (position, count),
-                )
-            event = decode("request_built", rows[ordinal - first][0]) if ordinal - first < len(rows) else None
-            if not isinstance(event, RequestBuilt) or event.ordinal != ordinal:
-                raise CorruptLogError("the request_built event is not where it was written", where=f"request {ordinal}")
-            yield event
 
     def result_payloads(self, chunk: int) -> Iterator[ResultPayload]:
         """Yield the stored rows of a chunk in ascending order of ordinal, of equal ones the one stored first.
@@ -125,6 +106,14 @@ class StoredRows:
                 if crc32(data) == checksum:
                     return position, data
         return None
+
+    def back_up(self, into: sqlite3.Connection) -> None:
+        """Copy the database as of one instant into another.
+
+        Raises:
+            sqlite3.Error: as SQLite says.
+        """
+        self._connection.backup(into)
 
     def integrity_problems(self) -> list[str]:
         """Return what SQLite finds wrong with the file's structure: nothing, for a sound file."""
@@ -164,14 +153,12 @@ class StoredRows:
         rows = self._select("SELECT hash FROM event WHERE position = ?", (position,))
         return bytes(rows[0][0]) if rows else None
 
-    def _block_of(self, ordinal: int, column: str) -> tuple[int, int, Any]:
-        """Return (first, count, column) of the block of requests that holds an ordinal."""
-        query = f"SELECT first, count, {column} FROM request_block WHERE first <= ? ORDER BY first DESC LIMIT 1"  # noqa: S608 - ours
-        rows = self._select(query, (ordinal,))
-        if not rows or ordinal >= rows[0][0] + rows[0][1]:
-            raise CorruptLogError("the body of a request is not stored", where=f"request {ordinal}")
-        first, count, value = rows[0]
-        return first, count, value
+    def _block_of(self, ordinal: int) -> RequestBlock:
+        query = "SELECT first, count, data FROM request_block WHERE first <= ? ORDER BY first DESC LIMIT 1"
+        for first, count, data in self._select(query, (ordinal,)):
+            if ordinal < first + count:
+                return RequestBlock(first, count, data)
+        raise CorruptLogError("the body of a request is not stored", where=f"request {ordinal}")
 
     def _corrupt(self, what: str) -> CorruptLogError:
         return CorruptLogError(what, where=str(self.path), next=f"ledger replay --audit {self.path}")

@@ -35,12 +35,10 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
                 hash      BLOB NOT NULL,
                 epoch     INTEGER NOT NULL
             ) STRICT""",
-            # position is that of the request_built event of the block's first request.
             """CREATE TABLE request_block (
-                first    INTEGER PRIMARY KEY,
-                count    INTEGER NOT NULL,
-                position INTEGER NOT NULL,
-                data     BLOB NOT NULL
+                first INTEGER PRIMARY KEY,
+                count INTEGER NOT NULL,
+                data  BLOB NOT NULL
             ) STRICT""",
             """CREATE TABLE result_block (
                 id    INTEGER PRIMARY KEY,

@@ -26,13 +26,14 @@ from ledger.core.errors import (
     RolledBackError,
     UsageError,
 )
-from ledger.core.events import AnyEvent, LedgerRecovered, RequestBuilt
+from ledger.core.events import AnyEvent, LedgerRecovered
 from ledger.ports import Head, RequestBlock, ResultBlock
 from ledger.store import faults, schema
 from ledger.store.chain import CHAIN_VERSION, chained, link
 from ledger.store.filesystem import require_local_disk
 from ledger.store.lease import HeadRecord, Lease, Standing, read_head, standing
-from ledger.store.newfile import new_file
+from ledger.store.newfile import new_file, require_free
+from ledger.store.payloads import require_consecutive
 from ledger.store.rows import StoredRows
 
 
@@ -74,6 +75,7 @@ class SqliteLog(StoredRows):
         require_local_disk(path)
         if not path.parent.is_dir():
             raise UsageError("there is no such directory", where=str(path.parent), next=f"mkdir -p {path.parent}")
+        require_free(path)
         lease = Lease.acquire(path)
         try:
             with new_file(path) as unfinished:
@@ -228,20 +230,18 @@ class SqliteLog(StoredRows):
     ) -> Head:
         """Store events and payloads in one durable transaction and return the new head.
 
-        A block of requests comes with the ``request_built`` event of its first request.
-
         Raises:
             LockedError: another writer has taken over.
             IllegalEventError: the first event of the log is not ``run_opened``; nothing was stored.
-            ValueError: blocks of requests are not consecutive, or come without their event; nothing was stored.
+            ValueError: blocks of requests are not consecutive; nothing was stored.
             DiskError: nothing of it was stored, or it cannot be known; stop before the next effect.
         """
         lease = self._require_usable()
         ledger_id, rows = chained(self._id, self._head, events, at)
-        next_ordinal, stored_requests = self._placed(events, requests)
+        next_ordinal = require_consecutive(requests, self._next_ordinal)
         head = Head(rows[-1][0], rows[-1][4], self._head.epoch) if rows else self._head
         try:
-            self._transact(ledger_id, head, rows, stored_requests, results)
+            self._transact(ledger_id, head, rows, requests, results)
             self._id, self._head, self._next_ordinal = ledger_id, head, next_ordinal
             if any(isinstance(event, LedgerRecovered) for event in events):
                 self.needs_recovery = ""
@@ -257,7 +257,7 @@ class SqliteLog(StoredRows):
         ledger_id: str,
         head: Head,
         rows: list[tuple[int, int, str, bytes, bytes]],
-        requests: list[tuple[int, int, int, bytes]],
+        requests: Sequence[RequestBlock],
         results: Sequence[ResultBlock],
     ) -> None:
         connection = self._connection
@@ -272,7 +272,7 @@ class SqliteLog(StoredRows):
             # The cast keeps the very bytes that were hashed, and saves turning them into text and back.
             connection.executemany("INSERT INTO event VALUES (?, ?, ?, CAST(? AS TEXT), ?)", rows)
             if requests:
-                connection.executemany("INSERT INTO request_block VALUES (?, ?, ?, ?)", requests)
+                connection.executemany("INSERT INTO request_block VALUES (?, ?, ?)", requests)
             if results:
                 connection.executemany("INSERT INTO result_block VALUES (NULL, ?, ?, ?, ?, ?)", results)
             connection.execute("COMMIT")
@@ -286,26 +286,6 @@ class SqliteLog(StoredRows):
         with suppress(sqlite3.Error):  # the error that led here is the one to report
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-
-    def _placed(
-        self, events: Sequence[AnyEvent], requests: Sequence[RequestBlock]
-    ) -> tuple[int, list[tuple[int, int, int, bytes]]]:
-        """Return the next free ordinal and the rows of the blocks, each with the position of its first event."""
-        if not requests:
-            return self._next_ordinal, []
-        start = self._head.position + 1
-        positions = {
-            event.ordinal: position for position, event in enumerate(events, start) if isinstance(event, RequestBuilt)
-        }
-        next_ordinal, rows = self._next_ordinal, []
-        for first, count, data in requests:
-            if first != next_ordinal:
-                raise ValueError(f"a block starts at request {first}, the next one is {next_ordinal}")
-            if first not in positions:
-                raise ValueError(f"the block that starts at request {first} came without its request_built event")
-            rows.append((first, count, positions[first], data))
-            next_ordinal += count
-        return next_ordinal, rows
 
     # ── snapshots ───────────────────────────────────────────────────────────────────────────────────────────────
 
