@@ -325,7 +325,6 @@ class _Gunzip:
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-        self._full = False  # the last output was cut at its limit, so more may come without more input
 
     @property
     def eof(self) -> bool:
@@ -333,16 +332,15 @@ class _Gunzip:
 
     @property
     def needs_input(self) -> bool:
-        return not (self._full or self._member.unconsumed_tail)
+        return not self._member.unconsumed_tail
 
     @property
     def unused_data(self) -> bytes:
         return self._member.unused_data
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        out = self._member.decompress(self._member.unconsumed_tail + data, max_length)
-        self._full = len(out) == max_length
-        return out
+        # Output that waits inside for want of room is never lost: the trailer of the member is yet to come.
+        return self._member.decompress(self._member.unconsumed_tail + data, max_length)
 
 
 def _members(chunks: Iterator[bytes], new: Callable[[], _Decompressor]) -> Iterator[bytes]:

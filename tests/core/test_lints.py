@@ -227,5 +227,10 @@ def test_plain_params_have_no_problem_but_model_and_max_tokens(messages: list[An
             assert count_breakpoints(full) == 0
 
 
+@pytest.mark.parametrize(("changes", "code", "field"), BAD.values(), ids=BAD.keys())
+def test_nothing_that_is_refused_is_plain(changes: dict[str, Any], code: str, field: str) -> None:
+    assert field in ("model", "max_tokens") or not is_plain({"messages": [USER], **changes})
+
+
 def test_the_common_request_is_plain() -> None:
     assert is_plain({"system": "x", "messages": [USER, {"role": "assistant", "content": "y"}, USER]})
