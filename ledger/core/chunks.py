@@ -81,7 +81,9 @@ def parse_wire_id(text: str) -> WireId | None:
 
 def item_size_bytes(ordinal: int, custom_id: str, params_bytes: int, *, opaque: bool = False) -> int:
     """Return the exact size of an item in a body, before its nonce is known."""
-    return _ITEM_BYTES + len(wire_id(ordinal, "0" * NONCE_CHARACTERS, custom_id, opaque=opaque)) + params_bytes
+    head = len(base36(ordinal)) + 1 + NONCE_CHARACTERS
+    wire = head if opaque else min(head + 1 + len(custom_id), WIRE_ID_CHARACTERS)
+    return _ITEM_BYTES + wire + params_bytes
 
 
 def body_size_bytes(item_bytes: int, requests: int) -> int:

@@ -1,0 +1,367 @@
+"""Intake: read everything, check everything, and only then may anything be spent.
+
+Lines are read, checked, given an ordinal and stored in groups; each group ends with how far the source was read and the
+digest of its bytes so far. An interrupted intake therefore goes on where it was, and a source that changed in the
+meantime is recognised instead of being half of one thing and half of another.
+"""
+
+from __future__ import annotations
+
+import datetime
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from itertools import chain
+from typing import IO, NamedTuple, Protocol
+
+import msgspec
+
+from ledger.core import events as e
+from ledger.core.chunks import item_size_bytes
+from ledger.core.columns import WITHDRAWN
+from ledger.core.errors import InputError
+from ledger.core.items import Defaults, ItemParser, Problem, Request, same_body, too_large
+from ledger.core.state import RunState, Source
+from ledger.files.lines import LineReader
+from ledger.ports import EventLog, RequestBlock, RequestPayload
+from ledger.store.idindex import IdIndex
+from ledger.store.payloads import digest, new_salts, request_blocks
+
+LINES_A_COMMIT = 4096
+BYTES_A_COMMIT = 8_000_000
+PROBLEMS_SHOWN = 10
+EXACT_CLASSES = 4096
+"""Beyond so many classes, ceilings of answers are rounded up to a power of two, so that classes stay few."""
+
+
+class LineProblem(NamedTuple):
+    """A problem and where it is."""
+
+    path: str
+    line: int
+    problem: Problem
+
+    def __str__(self) -> str:
+        name = f" ({self.problem.custom_id})" if self.problem.custom_id else ""
+        field = f" {self.problem.field}:" if self.problem.field else ""
+        return f"{self.path}:{self.line}{name}:{field} {self.problem.why}. {self.problem.fix}".rstrip()
+
+
+class BadLinesError(InputError):
+    """Some lines are no valid items; nothing was spent. ``problems`` holds the first ten of ``count``."""
+
+    def __init__(self, problems: Sequence[LineProblem], count: int, rejects: str) -> None:
+        shown = "\n".join(str(problem) for problem in problems)
+        rest = f"\n… and {count - len(problems)} more" if count > len(problems) else ""
+        plural = "s are" if count > 1 else " is"
+        super().__init__(
+            f"{count} line{plural} no valid item; nothing was sent\n{shown}{rest}",
+            next=(f"mend the lines (all of them are in {rejects})" if rejects else "mend the lines")
+            + ", or pass --skip-invalid to run without them"
+            + ("" if rejects else "; --rejects FILE writes all of them"),
+        )
+        self.problems = tuple(problems)
+        self.count = count
+
+
+class Appender(Protocol):
+    """What intake needs of the writer: the log, the state, and one durable append."""
+
+    @property
+    def log(self) -> EventLog: ...
+    @property
+    def state(self) -> RunState: ...
+    def append(self, events: Sequence[e.AnyEvent], requests: Sequence[RequestBlock] = ()) -> None: ...
+
+
+class IntakeReport(NamedTuple):
+    """What a reading found: lines of the source, requests built, repetitions, and rejected lines."""
+
+    path: str
+    lines: int
+    built: int
+    deduplicated: int
+    rejected: int
+
+
+class Intake:
+    """One reading of one source.
+
+    Args:
+        writer: where events go.
+        path: of the items, or ``-``.
+        keep: whether a known id with another body is passed over instead of refused.
+        rejects: where every bad line is written as JSON, with what is wrong with it.
+        rejects_name: what to call that file.
+        progress: told of (lines, bytes) after every group.
+    """
+
+    def __init__(
+        self,
+        writer: Appender,
+        path: str,
+        *,
+        keep: bool = False,
+        rejects: IO[bytes] | None = None,
+        rejects_name: str = "",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._writer = writer
+        self._path = path
+        self._keep = keep
+        self._rejects = rejects
+        self._rejects_name = rejects_name
+        self._progress = progress
+        state = writer.state
+        self._parser = ItemParser(state.defaults, datetime.datetime.now(datetime.UTC).date())
+        self._opaque = state.policy.opaque_ids
+        self._skip_invalid = state.policy.skip_invalid
+        self._classes = {(c.model, c.max_tokens, c.priority, c.cached, c.geo): c.class_id for c in state.classes}
+        self._lines_of: array[int] = array("I")  # of every request, to name both lines of a conflict
+        self._problems: list[LineProblem] = []
+        self._rejected = 0
+        self._last_line = 0
+
+    def read(self) -> IntakeReport:
+        """Read the source to its end, taking up an interrupted reading and passing over what is known.
+
+        Raises:
+            BadLinesError: some lines are no valid items, and the policy is not to skip them.
+            InputError: the source cannot be read, or changed since it was half read.
+        """
+        before = last_reading(self._writer.state, self._path)
+        with closing(self._reader(before)) as reader:
+            groups = _merged(reader)
+            if before is not None and before.status == "reading":
+                self._last_line, self._rejected = before.lines, before.rejected
+            else:
+                first = next(groups, None)
+                if before is not None and reader.offset == before.bytes_read and first is None:
+                    return IntakeReport(self._path, before.lines, 0, 0, before.rejected)
+                self._writer.append([e.SourceOpened(source=self._writer.state.next_source, path=self._path)])
+                groups = groups if first is None else chain([first], groups)
+            with closing(IdIndex(self._custom_id_of)) as index:
+                self._rebuild(index)
+                for lines, overlong in groups:
+                    self._take(index, lines, overlong, reader)
+            return self._finish(reader)
+
+    def _reader(self, before: Source | None) -> LineReader:
+        """Return a reader that stands where the last reading ended, or at the beginning if the source changed since."""
+        reader = LineReader.open(self._path)
+        if before is None or before.status == "abandoned" or not before.bytes_read:
+            return reader
+        try:
+            reader.skip_to(before.bytes_read, before.digest)
+        except InputError:
+            reader.close()
+            if before.status == "reading":
+                raise
+            return LineReader.open(self._path)  # read it all again: the ids tell what is new
+        return reader
+
+    def _custom_id_of(self, ordinal: int) -> str:
+        return next(iter(self._writer.log.request_payloads([ordinal]))).custom_id
+
+    def _rebuild(self, index: IdIndex) -> None:
+        """Index the ids of the requests that are there, and remember their lines."""
+        columns = self._writer.state.columns
+        if not len(columns):
+            return
+        ids: list[str] = []
+        first = 0
+        for row in self._writer.log.read():
+            if row.type_name != "request_built":
+                continue
+            built = e.decode(row.type_name, row.data)
+            assert isinstance(built, e.RequestBuilt)
+            self._lines_of.append(built.line)
+            if columns.status[built.ordinal] == WITHDRAWN or built.ordinal != first + len(ids):
+                index.add_many(ids, first)
+                ids, first = [], built.ordinal + (columns.status[built.ordinal] == WITHDRAWN)
+            if columns.status[built.ordinal] != WITHDRAWN:
+                ids.append(built.custom_id)
+            if len(ids) >= LINES_A_COMMIT:
+                index.add_many(ids, first)
+                ids, first = [], first + len(ids)
+        index.add_many(ids, first)
+
+    def _take(
+        self,
+        index: IdIndex,
+        lines: list[tuple[int, bytes]],
+        overlong: list[tuple[int, int]],
+        reader: LineReader,
+    ) -> None:
+        events: list[e.AnyEvent] = []
+        found: list[tuple[int, Request]] = []
+        parse = self._parser.parse
+        for line_number, line in lines:
+            parsed = parse(line)
+            if isinstance(parsed, Problem):
+                self._reject(events, line_number, line, parsed)
+            else:
+                found.append((line_number, parsed))
+        for line_number, size in overlong:
+            self._reject(events, line_number, b"", too_large(size))
+        if self._rejected and not self._skip_invalid:
+            blocks: list[RequestBlock] = []  # the reading will be withdrawn: only what is wrong still matters
+        else:
+            blocks = self._build(index, found, events)
+        self._last_line = max([self._last_line, *(n for n, _ in lines[-1:]), *(n for n, _ in overlong[-1:])])
+        source = self._writer.state.next_source - 1
+        events.append(
+            e.SourceRead(source=source, lines=self._last_line, bytes_read=reader.offset, digest=reader.digest)
+        )
+        self._writer.append(events, blocks)
+        if self._progress is not None:
+            self._progress(self._last_line, reader.offset)
+
+    def _build(self, index: IdIndex, found: list[tuple[int, Request]], events: list[e.AnyEvent]) -> list[RequestBlock]:
+        first = len(self._writer.state.columns)
+        taken = dict(index.add_many([request.custom_id for _, request in found], first))
+        salts = new_salts(len(found) - len(taken))
+        payloads: list[RequestPayload] = []
+        for at, (line, request) in enumerate(found):
+            known = taken.get(at)
+            if known is not None:
+                self._meet(events, line, request, known, first, payloads)
+                continue
+            ordinal = first + len(payloads)
+            salt = salts[len(payloads)]
+            events.append(
+                e.RequestBuilt(
+                    ordinal=ordinal,
+                    custom_id=request.custom_id,
+                    line=line,
+                    size_bytes=item_size_bytes(ordinal, request.custom_id, len(request.params), opaque=self._opaque),
+                    digest=digest(salt, request.params),
+                    class_id=self._class(request, events),
+                )
+            )
+            self._lines_of.append(line)
+            payloads.append(
+                RequestPayload(
+                    salt, request.params, request.prefix, request.suffix, request.verbatim, request.custom_id
+                )
+            )
+        return list(request_blocks(first, payloads))
+
+    def _class(self, request: Request, events: list[e.AnyEvent]) -> int:
+        ceiling = request.max_tokens
+        if len(self._classes) >= EXACT_CLASSES:
+            ceiling = 1 << max(ceiling - 1, 0).bit_length()
+        key = (request.model, ceiling, request.priority, request.cached, request.geo or "")
+        class_id = self._classes.get(key)
+        if class_id is None:
+            class_id = self._classes[key] = len(self._classes)
+            events.append(
+                e.ClassDeclared(
+                    class_id=class_id,
+                    model=request.model,
+                    max_tokens=ceiling,
+                    priority=request.priority,
+                    cached=request.cached,
+                    geo=request.geo or "",
+                )
+            )
+        return class_id
+
+    def _meet(
+        self,
+        events: list[e.AnyEvent],
+        line: int,
+        request: Request,
+        known: int,
+        first: int,
+        payloads: list[RequestPayload],
+    ) -> None:
+        """A known id: the same body is a repetition, another one is refused, or passed over with ``--keep``."""
+        if known >= first:
+            params = payloads[known - first].params
+        else:
+            params = next(iter(self._writer.log.request_payloads([known]))).params
+        same = same_body(params, request.params)
+        if same or self._keep:
+            events.append(e.ItemDeduplicated(line=line, ordinal=known, kept=not same))
+            return
+        problem = Problem(
+            code="conflict",
+            field="",
+            why=f"another item has this id, in line {self._lines_of[known]}, with another body",
+            fix="give one of them another id, or pass --keep to keep the first",
+            custom_id=request.custom_id,
+        )
+        self._reject(events, line, request.row, problem)
+
+    def _reject(self, events: list[e.AnyEvent], line_number: int, line: bytes, problem: Problem) -> None:
+        self._rejected += 1
+        if len(self._problems) < PROBLEMS_SHOWN:
+            self._problems.append(LineProblem(self._path, line_number, problem))
+        if self._rejects is not None:
+            record = {
+                "path": self._path,
+                "line": line_number,
+                **msgspec.structs.asdict(problem),
+                "row": line.decode("utf-8", "replace"),
+            }
+            self._rejects.write(msgspec.json.encode(record) + b"\n")
+        events.append(
+            e.ItemRejected(
+                line=line_number,
+                code=problem.code,
+                why=problem.why,
+                field=problem.field,
+                fix=problem.fix,
+                custom_id=problem.custom_id[:200],
+            )
+        )
+
+    def _finish(self, reader: LineReader) -> IntakeReport:
+        state = self._writer.state
+        source = state.sources[state.next_source - 1]
+        if self._rejected and not self._skip_invalid:
+            self._writer.append([e.IntakeAbandoned(source=source.source, first=source.first, rejected=self._rejected)])
+            raise BadLinesError(self._problems, self._rejected, self._rejects_name)
+        self._writer.append(
+            [
+                e.IntakeCompleted(
+                    source=source.source,
+                    lines=self._last_line,
+                    bytes_read=reader.offset,
+                    digest=reader.digest,
+                    built=source.built,
+                    deduplicated=source.deduplicated,
+                    rejected=source.rejected,
+                )
+            ]
+        )
+        return IntakeReport(self._path, self._last_line, source.built, source.deduplicated, source.rejected)
+
+
+def last_reading(state: RunState, path: str) -> Source | None:
+    """Return the newest reading of a path, if there was one."""
+    return next((source for source in reversed(state.sources.values()) if source.path == path), None)
+
+
+def _merged(reader: LineReader) -> Iterator[tuple[list[tuple[int, bytes]], list[tuple[int, int]]]]:
+    """Yield the lines of several groups together: a commit costs the disk the same for one line as for thousands."""
+    lines: list[tuple[int, bytes]] = []
+    overlong: list[tuple[int, int]] = []
+    since = reader.offset
+    for group in reader.groups():
+        lines += group.lines
+        overlong += group.overlong
+        if len(lines) >= LINES_A_COMMIT or group.offset - since >= BYTES_A_COMMIT:
+            yield lines, overlong
+            lines, overlong, since = [], [], reader.offset
+    if lines or overlong:
+        yield lines, overlong
+
+
+def settled(state: RunState) -> bool:
+    """Return whether no reading of a source is half done."""
+    return all(source.status != "reading" for source in state.sources.values())
+
+
+__all__ = ["BadLinesError", "Defaults", "Intake", "IntakeReport", "LineProblem", "last_reading", "settled"]
