@@ -126,8 +126,19 @@ class OrdinalQueue:
 
     def discard_from(self, first: int) -> None:
         """Remove every ordinal at or above ``first``."""
-        kept = [bound for start, end in self if start < first for bound in (start, min(end, first))]
-        self.__init__(kept)  # type: ignore[misc]
+        self._become([bound for start, end in self if start < first for bound in (start, min(end, first))])
+
+    def remove(self, unwanted: set[int]) -> None:
+        """Remove these ordinals, wherever they stand."""
+        kept: list[int] = []
+        for start, end in self:
+            kept += to_ranges([ordinal for ordinal in range(start, end) if ordinal not in unwanted])
+        self._become(kept)
+
+    def _become(self, ranges: list[int]) -> None:
+        self.ranges = array("I", ranges)
+        self.skipped = 0
+        self.size = sum(end - start for start, end in pairs(ranges))
 
     def dump(self) -> list[int]:
         """Return the flat ranges that are left."""

@@ -141,7 +141,7 @@ def _conclusions(state: RunState) -> Iterator[e.AnyEvent]:
                     chunk=chunk.chunk,
                     reason="refused",
                     detail=f"refused again after {splits} halvings: {chunk.refusal.message}",
-                    lift=f"ledger resolve {chunk.chunk} --absent",
+                    lift=f"ledger resolve {chunk.chunk} --again",
                 )
 
 

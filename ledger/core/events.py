@@ -143,10 +143,14 @@ class SettingsChanged(Event, frozen=True, kw_only=True):
 
 
 class SourceOpened(Event, frozen=True, kw_only=True):
-    """Items began to be read from a source. ``path`` is absolute, or ``-`` for standard input."""
+    """Items began to be read from a source. ``path`` is absolute, or ``-`` for standard input.
+
+    ``continues`` is the reading whose end this one begins at: the source has grown since.
+    """
 
     source: int
     path: str
+    continues: int = 0
 
 
 class ClassDeclared(Event, frozen=True, kw_only=True):
@@ -236,7 +240,7 @@ class ChunkSealed(Event, frozen=True, kw_only=True):
     requests: int
     size_bytes: int
     priority: int = 0
-    cause: Literal["fresh", "retry", "split"] = "fresh"
+    cause: Literal["fresh", "retry", "split", "recovered"] = "fresh"
 
 
 class ChunkDissolved(Event, frozen=True, kw_only=True):
@@ -330,6 +334,12 @@ class ChunkHeld(Event, frozen=True, kw_only=True):
     reason: str
     detail: str
     lift: str
+
+
+class HoldLifted(Event, frozen=True, kw_only=True):
+    """A person lets a held chunk go on as it was."""
+
+    chunk: int
 
 
 class BatchCreated(Event, frozen=True, kw_only=True):
@@ -562,6 +572,7 @@ AnyEvent: TypeAlias = (
     | SubmissionUncertain
     | SubmissionResolved
     | ChunkHeld
+    | HoldLifted
     | BatchCreated
     | BatchesListed
     | CandidateInspected

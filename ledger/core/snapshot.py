@@ -34,6 +34,7 @@ class _Memo(msgspec.Struct, kw_only=True):
     asked: int
     outcomes: dict[e.Outcome, int]
     chunks: dict[int, Chunk]
+    last_chunk: int
     by_status: dict[str, list[int]]
     stored: dict[int, dict[str, int]]
     batches: dict[str, int]

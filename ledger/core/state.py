@@ -168,6 +168,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     source: int
     path: str
     first: int
+    continues: int = 0
     status: Literal["reading", "completed", "abandoned"] = "reading"
     lines: int = 0
     bytes_read: int = 0
@@ -232,6 +233,7 @@ class RunState:
         "format_version",
         "fresh",
         "inspected",
+        "last_chunk",
         "ledger_id",
         "lifted",
         "listed_at",
@@ -278,6 +280,7 @@ class RunState:
         self.fresh: dict[int, OrdinalQueue] = {}
         self.retries: dict[int, OrdinalQueue] = {}
         self.chunks: dict[int, Chunk] = {}
+        self.last_chunk = 0
         self.by_status: dict[str, dict[int, None]] = {status: {} for status in TRANSITIONS}
         self.stored: dict[int, dict[str, int]] = {}
         self.batches: dict[str, int] = {}
@@ -337,13 +340,18 @@ class RunState:
     @property
     def next_chunk(self) -> int:
         """The number the next chunk gets; chunks are counted from 1."""
-        return len(self.chunks) + 1
+        return self.last_chunk + 1
 
     @property
     def rejected(self) -> int:
         """How many lines of the newest readings of all inputs are no valid items."""
-        newest = {source.path: source for source in self.sources.values()}
-        return sum(source.rejected for source in newest.values() if source.status == "completed")
+        counted = 0
+        for source in {source.path: source for source in self.sources.values()}.values():
+            reading: Source | None = source
+            while reading is not None:
+                counted += reading.rejected if reading.status == "completed" else 0
+                reading = self.sources.get(reading.continues)
+        return counted
 
     def spending(self) -> list[Spent]:
         """Return the usage of all stored results, summed by what a price or a report can depend on."""
@@ -443,6 +451,12 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
         case e.ChunkHeld():
             chunk = _live(state, position, event, event.chunk)
             _put(state, replace(chunk, hold=event))
+        case e.HoldLifted():
+            chunk = _live(state, position, event, event.chunk)
+            if chunk.hold is None:
+                _illegal(position, event, f"chunk {chunk.chunk} is not held")
+            state.failures.pop(f"collect:{chunk.chunk}", None)
+            _put(state, replace(chunk, hold=None, refusal=None, gap_digest="", gap_count=0, failures=0))
         case e.BatchCreated() | e.BatchAdopted() | e.BatchDisowned():
             _claim(state, position, at, event)
         case e.BatchesListed():
@@ -488,8 +502,6 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
         case e.AlarmRaised():
             state.alarms[f"{event.alarm} {event.batch}".rstrip()] = event
         case e.CancelRequested():
-            if event.batch not in state.batches and event.batch not in state.twins:
-                _illegal(position, event, "the batch is not of this ledger")
             state.cancels[event.batch] = False
         case e.CancelAccepted():
             if event.batch not in state.cancels:
@@ -544,7 +556,9 @@ def _source(
         last = state.sources.get(len(state.sources))
         if event.source != state.next_source or (last and last.status == "reading"):
             _illegal(position, event, "another source is being read")
-        state.sources[event.source] = Source(source=event.source, path=event.path, first=len(state.columns))
+        state.sources[event.source] = Source(
+            source=event.source, path=event.path, first=len(state.columns), continues=event.continues
+        )
         return
     source = _reading(state, position, event)
     match event:
@@ -663,7 +677,8 @@ def _step(state: RunState, position: int, event: AnyEvent, number: int) -> tuple
 
 
 def _chunk_sealed(state: RunState, position: int, event: e.ChunkSealed) -> None:
-    if event.chunk != state.next_chunk:
+    recovered = event.cause == "recovered"  # chunks whose events were lost leave gaps before those that were found
+    if event.chunk != state.next_chunk and not (recovered and event.chunk > state.next_chunk):
         _illegal(position, event, f"the next chunk is {state.next_chunk}")
     columns = state.columns
     members = list(ordinals(event.ranges))
@@ -673,14 +688,18 @@ def _chunk_sealed(state: RunState, position: int, event: e.ChunkSealed) -> None:
         if ordinal >= len(columns) or columns.status[ordinal] != PENDING:
             status = STATUS_NAMES[columns.status[ordinal]] if ordinal < len(columns) else "unknown"
             _illegal(position, event, f"request {ordinal} is {status}")
-    lanes = state.fresh if event.cause == "fresh" else state.retries
-    try:
-        _lane(lanes, event.priority).take(event.ranges)
-    except ValueError as problem:
-        _illegal(position, event, str(problem))
+    if recovered:
+        for lanes in (state.fresh, state.retries):
+            _lane(lanes, event.priority).remove(set(members))
+    else:
+        try:
+            _lane(state.fresh if event.cause == "fresh" else state.retries, event.priority).take(event.ranges)
+        except ValueError as problem:
+            _illegal(position, event, str(problem))
     for ordinal in members:
         columns.status[ordinal] = IN_CHUNK
         columns.chunk[ordinal] = event.chunk
+    state.last_chunk = event.chunk
     state.stored[event.chunk] = {"succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
     state.finished = None
     _put(

@@ -138,7 +138,10 @@ class Intake:
                 first = next(groups, None)
                 if before is not None and reader.offset == before.bytes_read and first is None:
                     return IntakeReport(self._path, before.lines, 0, 0, before.rejected)
-                self._writer.append([e.SourceOpened(source=self._writer.state.next_source, path=self._path)])
+                continues = before.source if before is not None and reader.offset > 0 else 0
+                self._writer.append(
+                    [e.SourceOpened(source=self._writer.state.next_source, path=self._path, continues=continues)]
+                )
                 groups = groups if first is None else chain([first], groups)
             with closing(IdIndex(self._custom_id_of)) as index:
                 self._rebuild(index)
