@@ -135,10 +135,11 @@ class Intake:
             if before is not None and before.status == "reading":
                 self._last_line, self._rejected = before.lines, before.rejected
             else:
+                began_at = reader.offset
                 first = next(groups, None)
                 if before is not None and reader.offset == before.bytes_read and first is None:
                     return IntakeReport(self._path, before.lines, 0, 0, before.rejected)
-                continues = before.source if before is not None and reader.offset > 0 else 0
+                continues = before.source if before is not None and began_at else 0
                 self._writer.append(
                     [e.SourceOpened(source=self._writer.state.next_source, path=self._path, continues=continues)]
                 )

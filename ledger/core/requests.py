@@ -1,0 +1,188 @@
+"""What a person asks of a run, as events: cancel a batch, resolve a chunk, lift a pause. Checked here, once.
+
+The same requests come from a command that holds the ledger itself, and through the mailbox from one that does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from ledger.core import events as e
+from ledger.core.errors import UsageError
+from ledger.core.state import TERMINAL, Chunk, RunState
+from ledger.core.units import format_instant
+
+
+class CancelBatches(msgspec.Struct, frozen=True, tag="cancel"):
+    """Cancel these batches, or all that are open; all also keeps the run from sending more."""
+
+    batches: tuple[str, ...] = ()
+    everything: bool = False
+
+
+class Resolve(msgspec.Struct, frozen=True, tag="resolve"):
+    """Decide about one chunk.
+
+    ``verdict``: ``adopt`` a batch (``seen`` is what the service shows of it), ``absent`` (send it again), ``cancel`` a
+    batch that is not wanted, ``again`` (go on as it was), ``accept-counts`` (what is stored is all there is),
+    ``acknowledge`` a twin.
+    """
+
+    chunk: int
+    verdict: Literal["adopt", "absent", "cancel", "again", "accept-counts", "acknowledge"]
+    batch: str = ""
+    seen: e.BatchSeen | None = None
+
+
+class Lift(msgspec.Struct, frozen=True, tag="lift"):
+    """Lift these reasons to pause."""
+
+    reasons: tuple[str, ...]
+
+
+PersonRequest: TypeAlias = CancelBatches | Resolve | Lift
+
+decode_request = msgspec.json.Decoder(PersonRequest).decode
+
+
+def request_events(state: RunState, request: PersonRequest) -> Sequence[e.AnyEvent]:
+    """Return the events of a request.
+
+    Raises:
+        UsageError: it does not fit the state; says what does.
+    """
+    match request:
+        case CancelBatches():
+            return _cancel(state, request)
+        case Resolve():
+            return _resolve(state, request)
+        case Lift(reasons):
+            unknown = [reason for reason in reasons if reason not in state.pauses]
+            if unknown:
+                raise UsageError(
+                    f"the run is not paused by {', '.join(unknown)}",
+                    why=f"it is paused by {', '.join(state.pauses) or 'nothing'}",
+                    next="ledger status",
+                )
+            return [e.RunResumed(reason=reason) for reason in reasons]
+
+
+def _cancel(state: RunState, request: CancelBatches) -> list[e.AnyEvent]:
+    wanted = list(request.batches)
+    if request.everything:
+        wanted += [chunk.batch for chunk in state.chunks_in("submitted") if chunk.batch not in wanted]
+    for batch in wanted:
+        number = state.batches.get(batch)
+        if number is None and batch not in state.twins:
+            raise UsageError(f"batch {batch} is not of this ledger", next="ledger status (lists its batches)")
+        if number is not None and state.chunks[number].status != "submitted":
+            raise UsageError(
+                f"batch {batch} has ended already",
+                why=f"chunk {number} is {state.chunks[number].status}",
+                next="ledger status",
+            )
+    events: list[e.AnyEvent] = [e.CancelRequested(batch=batch) for batch in wanted if batch not in state.cancels]
+    if request.everything and "canceled" not in state.pauses and state.unfinished:
+        events.append(
+            e.RunPaused(
+                reason="canceled",
+                detail="everything was canceled; what was not sent yet waits",
+                lift="ledger resume --lift canceled",
+            )
+        )
+    return events
+
+
+def _resolve(state: RunState, request: Resolve) -> list[e.AnyEvent]:
+    chunk = state.chunks.get(request.chunk)
+    if chunk is None or (chunk.status in TERMINAL and request.verdict not in ("acknowledge", "cancel")):
+        raise UsageError(
+            f"chunk {request.chunk} needs no decision",
+            why=f"it is {chunk.status}" if chunk else f"there are chunks 1 to {state.last_chunk}",
+            next="ledger status (shows which chunks are held or in doubt)",
+        )
+    match request.verdict:
+        case "adopt":
+            return [_adopted(state, chunk, request)]
+        case "absent":
+            _require(chunk, "uncertain")
+            evidence = f"said by a person at {format_instant(state.server_date)} on the service's clock"
+            return [
+                e.SubmissionResolved(chunk=chunk.chunk, submission=chunk.submission, by="person", evidence=evidence)
+            ]
+        case "cancel":
+            if request.batch in state.batches:
+                raise UsageError(
+                    f"batch {request.batch} is in use, by chunk {state.batches[request.batch]}",
+                    next=f"ledger cancel {request.batch}",
+                )
+            acknowledged: list[e.AnyEvent] = (
+                [e.TwinAcknowledged(chunk=state.twins[request.batch].chunk, batch=request.batch)]
+                if request.batch in state.twins
+                else []
+            )
+            return [*acknowledged, e.CancelRequested(batch=request.batch)]
+        case "again":
+            if chunk.hold is None:
+                raise UsageError(f"chunk {chunk.chunk} is not held", next="ledger status")
+            return [e.HoldLifted(chunk=chunk.chunk)]
+        case "accept-counts":
+            return _accepted_counts(state, chunk)
+        case "acknowledge":
+            twins = [twin for twin in state.twins.values() if twin.chunk == chunk.chunk]
+            if not twins:
+                raise UsageError(f"chunk {chunk.chunk} has no twin", next="ledger status")
+            return [e.TwinAcknowledged(chunk=chunk.chunk, batch=twin.batch) for twin in twins]
+
+
+def _require(chunk: Chunk, status: str) -> None:
+    if chunk.status != status:
+        raise UsageError(
+            f"chunk {chunk.chunk} is {chunk.status}, not {status}",
+            why="only a submission whose answer never came can be decided about",
+            next="ledger status",
+        )
+
+
+def _adopted(state: RunState, chunk: Chunk, request: Resolve) -> e.BatchAdopted:
+    _require(chunk, "uncertain")
+    seen = request.seen
+    if request.batch in state.batches:
+        raise UsageError(f"batch {request.batch} belongs to chunk {state.batches[request.batch]}", next="ledger status")
+    if seen is None:
+        raise UsageError(f"the service does not know batch {request.batch}", next="ledger status")
+    if seen.counts is not None and seen.counts.total not in (0, chunk.requests):
+        raise UsageError(
+            f"batch {request.batch} has {seen.counts.total} requests, chunk {chunk.chunk} has {chunk.requests}",
+            next="ledger status",
+        )
+    return e.BatchAdopted(
+        chunk=chunk.chunk,
+        submission=chunk.submission,
+        batch=request.batch,
+        created_at=seen.created_at,
+        expires_at=seen.expires_at,
+        by="person",
+    )
+
+
+def _accepted_counts(state: RunState, chunk: Chunk) -> list[e.AnyEvent]:
+    stored = sum(state.stored[chunk.chunk].values())
+    if chunk.status != "ended" or chunk.hold is None or stored != chunk.requests or chunk.counts is None:
+        raise UsageError(
+            f"chunk {chunk.chunk} cannot be taken as collected",
+            why=f"it is {chunk.status} with {stored} of {chunk.requests} rows stored",
+            next="ledger status",
+        )
+    return [
+        e.FindingRecorded(
+            finding="counts_accepted",
+            detail="a person took the stored rows as complete although the service counted otherwise",
+            chunk=chunk.chunk,
+            batch=chunk.batch,
+        ),
+        e.BatchCollected(chunk=chunk.chunk, batch=chunk.batch, rows=stored, counts=chunk.counts),
+    ]
