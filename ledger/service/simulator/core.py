@@ -128,8 +128,8 @@ class Batch:
             ends_at = self.ends_at
             assert ends_at is not None
             # Everything that was finished by the end keeps its result; the rest was canceled, or expired.
-            elapsed, turnaround = ends_at - self.created_at, max(self.accepted.turnaround, 1)
-            reached = WHOLE if elapsed >= turnaround else max(elapsed, 0) * WHOLE // turnaround
+            elapsed, turnaround = ends_at - self.created_at, self.accepted.turnaround
+            reached = WHOLE if elapsed >= turnaround else elapsed * WHOLE // turnaround
             unreached = EXPIRED if self.cancel_requested_at is None else CANCELED
             share = self.accepted.traits.expired_share
             self._codes = decide_outcomes(self.columns, self._settings, reached, unreached, share)
@@ -369,6 +369,7 @@ class Simulator:
         shortest, longest = self.settings.turnaround_minimum_seconds, self.settings.turnaround_maximum_seconds
         seconds = shortest + (longest - shortest) * self._draw(f"turnaround/{ordinal}") / 2**64
         turnaround = _microseconds(seconds) if traits.turnaround is None else traits.turnaround
+        turnaround = max(turnaround, 1)  # no batch has ended in the answer to its own creation
         batch_id = self._batch_id(ordinal)
         self._commit(Accepted(ordinal, batch_id, created_at, turnaround, columns, traits, is_foreign))
         return self.batches[batch_id]

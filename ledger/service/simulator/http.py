@@ -127,8 +127,13 @@ def run(
         server.wait()
 
 
+def _shut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the client may have been faster
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 class _Server(ThreadingMixIn, TCPServer):
-    daemon_threads = True
+    daemon_threads = False  # closing waits for every answer that was begun: after it, nothing is written any more
     allow_reuse_address = True
     request_queue_size = 128
 
@@ -136,11 +141,14 @@ class _Server(ThreadingMixIn, TCPServer):
         self.service = service
         self._connections: set[socket.socket] = set()
         self._connections_lock = threading.Lock()
+        self._is_closing = False
         super().__init__(address, _Handler)
 
     def remember(self, connection: socket.socket) -> None:
         with self._connections_lock:
             self._connections.add(connection)
+            if self._is_closing:
+                _shut(connection)
 
     def forget(self, connection: socket.socket) -> None:
         with self._connections_lock:
@@ -148,9 +156,9 @@ class _Server(ThreadingMixIn, TCPServer):
 
     def close_connections(self) -> None:
         with self._connections_lock:
+            self._is_closing = True
             for connection in self._connections:
-                with contextlib.suppress(OSError):  # the client was faster
-                    connection.shutdown(socket.SHUT_RDWR)
+                _shut(connection)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that go away; they do so on purpose in half of all tests."""
@@ -254,8 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.settimeout(reply.hang_seconds or None)
             with contextlib.suppress(OSError):
                 self.connection.recv(1)  # returns when the client gives up
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
+        _shut(self.connection)
 
     def _send(self, reply: Reply) -> None:
         self.send_response_only(reply.status)
@@ -275,8 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
         except CutError:
             self.close_connection = True
-            with contextlib.suppress(OSError):
-                self.connection.shutdown(socket.SHUT_RDWR)
+            _shut(self.connection)
             return
         if is_chunked:
             self.wfile.write(b"0\r\n\r\n")

@@ -38,13 +38,12 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         existed = path.exists()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0)
         try:
             self._lock()
-            self._file = os.fdopen(self._descriptor, "r+b", buffering=0)
             self._begin(existed)
         except BaseException:
-            os.close(self._descriptor)
+            self._file.close()
             raise
 
     def records(self) -> Iterator[Record]:
@@ -74,7 +73,7 @@ class Journal:
 
     def _lock(self) -> None:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LockedError(
                 "another process simulates the service with this file",

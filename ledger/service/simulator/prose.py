@@ -1,8 +1,8 @@
 """English without meaning: the text of simulated answers.
 
 One long text is made once from a seed; an answer is a stretch of it, beginning and ending with a sentence. It has only
-ASCII letters, spaces and full stops, so it needs no escaping in JSON; its words vary enough that it compresses about
-as English does, and sizes measured with it mean something.
+ASCII letters, digits, commas, spaces and full stops, so it needs no escaping in JSON. 64 answers together compress
+3.4-fold with zstd, where English prose gives about 2.8-fold: sizes measured with it flatter a little.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ _TAILS = _phrases("""
     even on long days|as the notes indicate|in most homes|under normal use|from the first day|with little care|
     on the road and at home|for beginners and experts alike|although opinions differ|as expected|beyond doubt
 """)
+_SYLLABLES = tuple(
+    first + vowel + last for first in "bdfgklmnprstv" for vowel in "aeiou" for last in ("", "l", "n", "r", "s", "th")
+)
 
 
 class Prose:
@@ -93,6 +96,8 @@ def prose_of(seed: int) -> Prose:
 def _sentence(source: random.Random) -> str:
     subject, thing = _thing(source), _thing(source)
     verb, noun, tail = source.choice(_VERBS), source.choice(_NOUNS), source.choice(_TAILS)
+    if source.random() < 0.3:
+        tail = f"{tail} within {source.randint(2, 999)} {source.choice(('days', 'hours', 'steps', 'pages'))}"
     shape = source.random()
     if shape < 0.4:
         text = f"The {subject} {verb} the {thing} {tail}"
@@ -106,7 +111,12 @@ def _sentence(source: random.Random) -> str:
 
 
 def _thing(source: random.Random) -> str:
-    return f"{source.choice(_ADJECTIVES)} {source.choice(_NOUNS)}"
+    return f"{source.choice(_ADJECTIVES)} {_coined_name(source)} {source.choice(_NOUNS)}"
+
+
+def _coined_name(source: random.Random) -> str:
+    """Return a made-up product name: the variety that a short list of words lacks."""
+    return "".join(source.choice(_SYLLABLES) for _ in range(source.randint(2, 4))).capitalize()
 
 
 def _with_article(thing: str) -> str:
