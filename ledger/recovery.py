@@ -1,0 +1,223 @@
+"""Recovery: what the workspace knows that this log does not.
+
+A log that was restored from an older copy, or lost its ``-wal``, may have forgotten batches that are being paid for. A
+log without its own sidecar cannot show that it is none of these. Before anything is submitted again, every batch of
+the workspace since the run began that this ledger does not know is looked into: the nonces in its wire ids can be
+computed again from the ledger's id, so what is ours is recognised even if the log never heard of it. What is ours is
+adopted; nothing is ever submitted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ledger.core import events as e
+from ledger.core.answers import row_wire_id
+from ledger.core.chunks import body_size_bytes, nonce_of, parse_wire_id
+from ledger.core.columns import PENDING, ordinals, to_ranges
+from ledger.core.errors import PausedError
+from ledger.core.reconcile import LISTING_MARGIN_US
+from ledger.core.state import RunState
+from ledger.core.units import MICROSECONDS_PER_SECOND
+from ledger.files.lines import split_lines
+from ledger.perform import PAGE_BATCHES
+from ledger.ports import CallError, Gateway
+from ledger.runner import Writer
+
+CHUNKS_BEYOND = 10_000
+SUBMISSIONS_BEYOND = 8
+"""How many chunks, and submissions of each, a log may have forgotten and still recognise."""
+DAY_US = 86_400 * MICROSECONDS_PER_SECOND
+
+
+class _Claim(msgspec.Struct, frozen=True):
+    seen: e.BatchSeen
+    chunk: int
+    submission: int
+    ordinals: list[int]
+
+
+def recover(
+    writer: Writer,
+    gateway: Gateway,
+    cause: str,
+    lost_position: int,
+    wait: Callable[[str, float], None],
+) -> e.LedgerRecovered:
+    """Claim every batch of this ledger that the log does not know, and record that it was done.
+
+    Args:
+        writer: of the ledger, open for recovery.
+        gateway: the service.
+        cause: ``missing``, ``foreign`` or ``behind``: how the log stands to its sidecar.
+        lost_position: the position the log had once, as far as known.
+        wait: called with a reason and seconds; returns when they are over, or raises to stop.
+
+    Raises:
+        PausedError: batches answer requests that this log does not have: the items must be taken in first.
+        CallError: the service does not answer.
+    """
+    _settle_orphans(writer)
+    claims = _survey(writer, gateway, wait)
+    adopted: list[str] = []
+    for claim in sorted(claims, key=lambda claim: (claim.chunk, claim.submission)):
+        events = list(_adopt(writer.state, claim))
+        writer.append(events)
+        adopted += [event.batch for event in events if isinstance(event, e.BatchAdopted)]
+    recovered = e.LedgerRecovered(cause=cause, lost_position=lost_position, adopted=tuple(adopted))
+    writer.append([recovered])
+    return recovered
+
+
+def _settle_orphans(writer: Writer) -> None:
+    """End what an earlier process had in flight: a submission that was only prepared may have been released since."""
+    events: list[e.AnyEvent] = [
+        e.SubmissionAborted(chunk=chunk.chunk, submission=chunk.submission, cause="recovery")
+        for chunk in writer.state.chunks_in("prepared")
+    ]
+    events += [
+        e.SubmissionUncertain(chunk=chunk.chunk, submission=chunk.submission, cause="recovery")
+        for chunk in writer.state.chunks_in("released")
+    ]
+    writer.append(events)
+
+
+def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]) -> list[_Claim]:
+    """Return the batches that are ours and unknown; waits for the open ones to end, and once for the settle time."""
+    state = writer.state
+    nonces = (
+        {
+            nonce_of(state.ledger_id, chunk, submission): (chunk, submission)
+            for chunk in range(1, state.last_chunk + CHUNKS_BEYOND + 1)
+            for submission in range(1, SUBMISSIONS_BEYOND + 1)
+        }
+        if _anything_sent_possible(state)
+        else {}
+    )
+    settled_at = state.at + state.policy.settle_us
+    claims: dict[str, _Claim] = {}
+    foreign: set[str] = set()
+    while True:
+        unknown = [
+            seen
+            for seen in _list(writer, gateway)
+            if seen.batch not in state.batches and seen.batch not in foreign and seen.batch not in claims
+        ]
+        for seen in unknown:
+            if seen.status == "ended":
+                claim = _inspect(gateway, seen, nonces)
+                if claim is None:
+                    foreign.add(seen.batch)
+                else:
+                    claims[seen.batch] = claim
+        still_open = [seen for seen in unknown if seen.status != "ended"]
+        left_us = settled_at - writer.clock.now()
+        poll_seconds = state.policy.poll_us / MICROSECONDS_PER_SECOND
+        if still_open:
+            wait(f"until {len(still_open)} open batches of the workspace end, which may be ours", poll_seconds)
+        elif left_us > 0:
+            wait("until a batch submitted just before would be visible", min(left_us / 1e6, poll_seconds))
+        else:
+            return list(claims.values())
+
+
+def _anything_sent_possible(state: RunState) -> bool:
+    return state.asked > 0
+
+
+def _list(writer: Writer, gateway: Gateway) -> Sequence[e.BatchSeen]:
+    state = writer.state
+    prepared = [chunk.prepared for chunk in state.chunks.values() if chunk.prepared is not None]
+    horizon = min((one.watermark_created_at or one.server_date for one in prepared), default=state.opened_at - DAY_US)
+    listed: dict[str, e.BatchSeen] = {}
+    after = ""
+    while True:
+        page = gateway.list(PAGE_BATCHES, after)
+        if state.workspace and page.reply.workspace and page.reply.workspace != state.workspace:
+            raise PausedError(
+                f"this ledger belongs to workspace {state.workspace}, the key to {page.reply.workspace}",
+                next=f"ledger recover (with a key of workspace {state.workspace})",
+            )
+        listed.update((seen.batch, seen) for seen in page.batches)
+        after = page.last_id
+        if not page.has_more or not after or page.batches[-1].created_at < horizon - LISTING_MARGIN_US:
+            return [seen for seen in listed.values() if seen.created_at >= horizon - LISTING_MARGIN_US]
+
+
+def _inspect(gateway: Gateway, seen: e.BatchSeen, nonces: dict[str, tuple[int, int]]) -> _Claim | None:
+    """Return the claim on a batch whose rows bear our nonces, None for anybody else's or one without rows."""
+    found: list[int] = []
+    owner: tuple[int, int] | None = None
+    try:
+        for row in split_lines(gateway.results(seen.batch)):
+            wire = row_wire_id(row) if row.strip() else None
+            ours = parse_wire_id(wire) if wire is not None else None
+            if ours is None or ours.nonce not in nonces:
+                if owner is None and wire is not None:
+                    return None
+                continue
+            owner = owner or nonces[ours.nonce]
+            found.append(ours.ordinal)
+    except CallError as error:
+        if error.status == 404 and error.envelope:  # archived or deleted: there is nothing left to collect
+            return None
+        raise
+    return _Claim(seen, owner[0], owner[1], sorted(set(found))) if owner is not None else None
+
+
+def _adopt(state: RunState, claim: _Claim) -> Sequence[e.AnyEvent]:
+    seen = claim.seen
+    adopted = e.BatchAdopted(
+        chunk=claim.chunk,
+        submission=claim.submission,
+        batch=seen.batch,
+        created_at=seen.created_at,
+        expires_at=seen.expires_at,
+        by="recovery",
+        proven=True,
+    )
+    chunk = state.chunks.get(claim.chunk)
+    if chunk is None:
+        return [_sealed(state, claim), adopted]
+    if not set(claim.ordinals) <= set(ordinals(chunk.ranges)) or chunk.status not in ("sealed", "uncertain"):
+        # Both the log and the workspace went on from the same point: a second copy of the ledger was at work.
+        twin = e.TwinFound(
+            chunk=claim.chunk,
+            submission=claim.submission,
+            batch=seen.batch,
+            requests=len(claim.ordinals),
+            proven=True,
+        )
+        return [twin]
+    return [adopted]
+
+
+def _sealed(state: RunState, claim: _Claim) -> e.ChunkSealed:
+    columns = state.columns
+    unknown = [ordinal for ordinal in claim.ordinals if ordinal >= len(columns)]
+    if unknown:
+        raise PausedError(
+            f"batch {claim.seen.batch} answers requests that this ledger does not have yet",
+            where=f"request {unknown[0]} of {len(columns)}",
+            why="the log was cut back to before they were taken in",
+            next="ledger recover --items ITEMS (the same file as before; nothing is sent)",
+        )
+    taken = [ordinal for ordinal in claim.ordinals if columns.status[ordinal] != PENDING]
+    if taken:
+        raise PausedError(
+            f"batch {claim.seen.batch} answers requests that another batch answers too",
+            where=f"request {taken[0]}, chunk {columns.chunk[taken[0]]}",
+            why="two copies of this ledger were at work",
+            next="ledger replay --audit, and compare the copies",
+        )
+    first = claim.ordinals[0]
+    return e.ChunkSealed(
+        chunk=claim.chunk,
+        ranges=to_ranges(claim.ordinals),
+        requests=len(claim.ordinals),
+        size_bytes=body_size_bytes(sum(columns.size_bytes[o] for o in claim.ordinals), len(claim.ordinals)),
+        priority=state.classes[columns.class_id[first]].priority,
+        cause="recovered",
+    )
