@@ -60,12 +60,12 @@ def file_system_of(directory: Path) -> str:
     """Return the type of the file system that holds a directory, or "" where the system does not say."""
     if sys.platform == "darwin":
         listing = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False, timeout=10).stdout
-        return _deepest(_mounts_of_macos(listing), directory)
+        return deepest(mounts_of_macos(listing), directory)
     try:
         text = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return ""
-    return _deepest(mounts_of_linux(text), directory)
+    return deepest(mounts_of_linux(text), directory)
 
 
 def mounts_of_linux(mountinfo: str) -> list[tuple[str, str]]:
@@ -78,7 +78,8 @@ def mounts_of_linux(mountinfo: str) -> list[tuple[str, str]]:
     return mounts
 
 
-def _mounts_of_macos(listing: str) -> list[tuple[str, str]]:
+def mounts_of_macos(listing: str) -> list[tuple[str, str]]:
+    """Return (mount point, type) of every line that ``mount`` prints there."""
     return re.findall(r"^.* on (.*) \((\w+)", listing, re.MULTILINE)
 
 
@@ -86,7 +87,7 @@ def _unescape(field: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
-def _deepest(mounts: list[tuple[str, str]], directory: Path) -> str:
+def deepest(mounts: list[tuple[str, str]], directory: Path) -> str:
     """Return the type at the longest mount point above a directory; of equal ones the last hides the others."""
     best, kind = -1, ""
     parents = {str(directory), *(str(parent) for parent in directory.parents)}

@@ -37,11 +37,11 @@ class StoredRows:
         Constant memory, and no transaction stays open between the pages: a slow reader holds nothing up.
 
         Raises:
-            CorruptLogError: a row is not even text.
+            CorruptLogError: a row cannot be read; names its position.
         """
         if upto is None:
             upto = self._last_stored()
-        while rows := self._page(after, upto, _PAGE_ROWS):
+        while after < upto and (rows := self._page(after, upto, _PAGE_ROWS)):
             yield from rows
             after = rows[-1].position
 
@@ -52,12 +52,14 @@ class StoredRows:
         )
         try:
             return list(map(Recorded._make, self._select(query, (after, upto, limit))))
-        except sqlite3.OperationalError as problem:
-            # Python's own, where stored text is not UTF-8. Halving the page finds the row, and what is before it.
+        except (sqlite3.OperationalError, CorruptLogError) as problem:
+            # The first is Python's own, where stored text is not UTF-8. Halving the page finds the row, and saves what
+            # is before it.
             if limit > 1:
                 return self._page(after, upto, limit // 2)
-            where = f"position {after + 1}"
-            raise CorruptLogError("the event is not text", where=where, why=str(problem)) from problem
+            raise CorruptLogError(
+                "the event cannot be read", where=f"position {after + 1}", why=str(problem.__cause__ or problem)
+            ) from problem
 
     def request_payloads(self, ordinals: Iterable[int]) -> Iterator[RequestPayload]:
         """Yield the payload of each ordinal; while the ordinals ascend, each block is unpacked once.

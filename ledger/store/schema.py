@@ -76,6 +76,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
     Raises:
         LedgerError: this Python's SQLite is too old.
+        NotALedgerError: the file is no database.
         DiskError: the file cannot be opened.
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
@@ -89,10 +90,14 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
     except sqlite3.Error as problem:
         raise faults.of_sqlite(problem, path) from problem
-    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-    connection.execute("PRAGMA trusted_schema=OFF")
-    if mode == "ro":
-        connection.execute("PRAGMA query_only=ON")
+    try:
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        connection.execute("PRAGMA trusted_schema=OFF")
+        if mode == "ro":
+            connection.execute("PRAGMA query_only=ON")
+    except sqlite3.Error as problem:
+        connection.close()
+        raise faults.of_sqlite(problem, path) from problem
     return connection
 
 

@@ -125,9 +125,9 @@ class SqliteLog(StoredRows):
                 schema.migrate(connection)
             schema.configure_writer(connection)
             log = cls(path, connection, lease.read_head())
+            log._require_sound_end()
             if log.needs_recovery == "behind" and not for_recovery:
                 raise _rolled_back(path, log)
-            log._require_sound_end()
             log._begin_epoch(lease)
             return log
         except sqlite3.Error as problem:
