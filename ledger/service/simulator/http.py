@@ -194,11 +194,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle()
 
     def _handle(self) -> None:
-        if int(self.headers.get("content-length", 0)) > BODY_BYTES_MAXIMUM:
-            return self._refuse_early()
         try:
-            body = self._read_body()
-        except ShortBodyError:
+            declared = int(self.headers.get("content-length", 0))
+            if declared > BODY_BYTES_MAXIMUM:
+                return self._refuse_early()
+            is_chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
+            body = self._read_chunks() if is_chunked else self._read_exactly(declared)
+        except (ShortBodyError, ValueError):  # ValueError: a length that is no number
             self.close_connection = True
             return None
         split = urlsplit(self.path)
@@ -211,11 +213,6 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.silence is not None:
             return self._stay_silent(reply)
         return self._send(reply)
-
-    def _read_body(self) -> bytearray:
-        if self.headers.get("transfer-encoding", "").lower() == "chunked":
-            return self._read_chunks()
-        return self._read_exactly(int(self.headers.get("content-length", 0)))
 
     def _read_exactly(self, length: int) -> bytearray:
         body = bytearray(length)

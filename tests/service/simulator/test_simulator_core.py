@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from simulating import (
     DAY,
@@ -165,6 +166,7 @@ def test_the_rate_limit_is_a_bucket_that_refills() -> None:
     simulator.admit(NOON + 20 * SECOND)
 
 
+@examples(deadline=None)  # no test depends on the speed of a machine
 @given(count=st.integers(0, 25), limit=st.integers(1, 7), start=st.integers(0, 24))
 def test_pages_are_newest_first_and_complete_in_both_directions(count: int, limit: int, start: int) -> None:
     simulator = Simulator(settings())
@@ -283,6 +285,7 @@ OPERATIONS = st.lists(
 )
 
 
+@examples(deadline=None)  # no test depends on the speed of a machine
 @given(OPERATIONS)
 def test_a_service_that_comes_back_from_its_records_is_the_same(operations: list[tuple[str, int]]) -> None:
     records: list[Record] = []

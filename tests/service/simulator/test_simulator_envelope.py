@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from simulating import VERSION, body_of, envelope, params
 
@@ -88,6 +89,7 @@ def test_more_than_100000_requests_are_refused_and_100000_are_taken() -> None:
     assert parse_envelope(body(100_000), VERSION, frozenset(), 0).columns.count == 100_000
 
 
+@examples(deadline=None)  # no test depends on the speed of a machine
 @given(st.lists(st.dictionaries(st.text(), st.none() | st.integers(-(2**53), 2**53) | st.text()), min_size=1))
 def test_whatever_params_hold_is_accepted(all_params: list[dict[str, Any]]) -> None:
     items = [{"custom_id": f"id-{index}", "params": given_params} for index, given_params in enumerate(all_params)]

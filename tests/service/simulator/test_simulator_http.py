@@ -67,6 +67,26 @@ def test_a_chunked_body_without_its_last_chunk_is_no_batch_and_gets_no_answer() 
         assert server.bill().batches == 0
 
 
+@pytest.mark.parametrize("framing", ["content-length: many", "transfer-encoding: chunked\r\n\r\nnumber"])
+def test_a_length_that_is_no_number_gets_no_answer(framing: str) -> None:
+    with serve(settings=settings()) as server, connect(server) as connection:
+        connection.sendall(post(framing))
+        connection.shutdown(socket.SHUT_WR)
+        assert until_closed(connection) == b""
+
+
+def test_a_call_without_a_version_is_refused() -> None:
+    with serve(settings=settings()) as server:
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
+        connection.request("GET", PATH, headers={"authorization": "Bearer k"})
+        reply = connection.getresponse()
+        assert (reply.status, json.loads(reply.read())["error"]["message"]) == (
+            400,
+            "anthropic-version: header is required",
+        )
+        connection.close()
+
+
 def test_nothing_exists_until_the_withheld_last_byte_arrives() -> None:
     body = body_of(requests(*"abc"))
     with serve(settings=settings()) as server, connect(server) as connection:
