@@ -87,15 +87,11 @@ def _settle_orphans(writer: Writer) -> None:
 def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]) -> list[_Claim]:
     """Return the batches that are ours and unknown; waits for the open ones to end, and once for the settle time."""
     state = writer.state
-    nonces = (
-        {
-            nonce_of(state.ledger_id, chunk, submission): (chunk, submission)
-            for chunk in range(1, state.last_chunk + CHUNKS_BEYOND + 1)
-            for submission in range(1, SUBMISSIONS_BEYOND + 1)
-        }
-        if _anything_sent_possible(state)
-        else {}
-    )
+    nonces = {
+        nonce_of(state.ledger_id, chunk, submission): (chunk, submission)
+        for chunk in range(1, state.last_chunk + CHUNKS_BEYOND + 1)
+        for submission in range(1, SUBMISSIONS_BEYOND + 1)
+    }
     settled_at = state.at + state.policy.settle_us
     claims: dict[str, _Claim] = {}
     foreign: set[str] = set()
@@ -121,10 +117,6 @@ def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]
             wait("until a batch submitted just before would be visible", min(left_us / 1e6, poll_seconds))
         else:
             return list(claims.values())
-
-
-def _anything_sent_possible(state: RunState) -> bool:
-    return state.asked > 0
 
 
 def _list(writer: Writer, gateway: Gateway) -> Sequence[e.BatchSeen]:

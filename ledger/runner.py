@@ -133,6 +133,10 @@ class Runner:
         self._stopping = True
         self._messages.put(_Message())
 
+    def record(self, events: Sequence[e.AnyEvent]) -> None:
+        """Make events of a person durable; to be called from ``requests`` only."""
+        self._writer.append(events)
+
     def run(self, *, once: bool = False) -> int:
         """Return 0 or 1 when finished, 3 or 6 when stuck, 7 when ``once`` and healthy, -1 when stopped.
 

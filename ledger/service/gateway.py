@@ -141,6 +141,11 @@ class AnthropicGateway:
         except anthropic.AnthropicError as problem:
             raise _no_credentials(problem) from problem
 
+    @property
+    def base_url(self) -> str:
+        """The service's base URL, as the SDK resolved it; may hold userinfo."""
+        return str(self._client.base_url)
+
     def submit(
         self,
         body: Iterable[bytes],

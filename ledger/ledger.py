@@ -1,0 +1,626 @@
+"""The library's door: open a ledger, run it, resume it, read its answers, its costs, and its proof.
+
+from ledger import Ledger
+
+ledger = Ledger("products.ledger")
+summary = ledger.run("products.jsonl", model="claude-sonnet-4-6", max_tokens=1024)
+for answer in ledger.results():
+print(answer["custom_id"], answer["outcome"], answer["text"])
+print(ledger.costs().total.cost_usd, ledger.audit().ok)
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from ledger.choices import Choices, merged_defaults, merged_policy
+from ledger.core import events as e
+from ledger.core.costs import By, CostReport, Estimate, cost_report, estimate
+from ledger.core.decide import Waiting
+from ledger.core.errors import LockedError, PausedError, UsageError
+from ledger.core.items import Defaults, check_defaults
+from ledger.core.prices import quote
+from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events
+from ledger.core.spending import cost_groups
+from ledger.core.state import RunState
+from ledger.core.units import MICROSECONDS_PER_SECOND
+from ledger.files.intake import Intake, IntakeReport, last_reading, settled
+from ledger.files.lines import STDIN
+from ledger.loading import load_state, save_state
+from ledger.ports import Gateway, ResultBlock
+from ledger.recovery import recover
+from ledger.runner import Listener, Runner, Writer
+from ledger.store import inbox
+from ledger.store.copy import copy_ledger
+from ledger.store.sqlite import SqliteLog
+from ledger.summary import Status, Summary, failed_ordinals, request_classes, status_of, summarize
+
+if TYPE_CHECKING:
+    from ledger.core.audit import AuditReport
+    from ledger.service.simulator.settings import Settings
+
+SIMULATOR = "simulator"
+_SERVICE_PAUSES = ("key", "spend", "workspace")
+"""Pauses that the world may have lifted meanwhile: every invocation tries once."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> int:
+        """Return microseconds since 1970 UTC."""
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        """Return seconds that only increase."""
+        return time.monotonic()
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What `check` found: the items are fine, and this is how they would be sent and what they may cost."""
+
+    requests: int
+    deduplicated: int
+    rejected: int
+    bytes: int
+    batches: int
+    largest_batch_requests: int
+    largest_batch_bytes: int
+    ledger_bytes: int
+    estimate: Estimate
+
+
+Confirm = Callable[[Estimate], bool]
+
+
+class Ledger:
+    """One run, in one file.
+
+    Args:
+        path: the ledger; made by the first ``run``.
+        simulate: answer from the embedded simulator: no key, no network, nothing is spent.
+        base_url: the service; as in the SDK when None (``ANTHROPIC_BASE_URL``, profile, api.anthropic.com).
+        api_key: a key; as in the SDK when None.
+        settings: how the simulator behaves.
+        listener: is told of every durable event, and of what is waited for.
+        take_over: end the process that is writing this ledger, if there is one.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        simulate: bool = False,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        settings: Settings | None = None,
+        listener: Listener | None = None,
+        take_over: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self._simulate = simulate
+        self._base_url = base_url
+        self._api_key = api_key
+        self._settings = settings
+        self._listener = listener
+        self._take_over = take_over
+        self._clock = SystemClock()
+        self._stop = threading.Event()
+        self._runner: Runner | None = None
+
+    # ── running ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(
+        self,
+        items: str | Path,
+        *,
+        choices: Choices | None = None,
+        add: bool = False,
+        keep: bool = False,
+        rejects: IO[bytes] | None = None,
+        once: bool = False,
+        confirm: Confirm | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **said: Any,
+    ) -> Summary:
+        """Take in the items, send them, wait, store every answer, and return how it ended.
+
+        Args:
+            items: a file of JSON lines (also .gz and .zst), or ``-`` for standard input.
+            choices: what was said about the run; or say it by keyword (``model=…, max_tokens=…``).
+            add: take these items into a ledger that never took this file.
+            keep: where an id is known with another body, keep the known one instead of refusing.
+            rejects: gets every bad line as JSON, with its reasons.
+            once: do what can be done now, and return.
+            confirm: is shown the estimate before the first submission of new requests; False stops the run.
+            progress: is told (lines, bytes) while the items are read.
+            **said: choices by keyword.
+
+        Raises:
+            BadLinesError: lines are no valid items; nothing was sent.
+            LedgerError: anything else a person must know.
+        """
+        choices = choices or Choices(**said)
+        path = STDIN if str(items) == STDIN else str(Path(items).resolve())
+        if path != STDIN and not Path(path).is_file():
+            raise UsageError(f"there is no file {items}", next="ledger run ITEMS (JSON lines, one item each)")
+        gateway, origin = self._service()
+        with self._writer(create=origin) as writer:
+            _require_origin(writer.state, origin, self.path)
+            self._choose(writer, choices)
+            _require_taken(writer.state, path, self.path, add=add)
+            self._take_in(writer, path, keep=keep, rejects=rejects, progress=progress)
+            return self._go_on(writer, gateway, once=once, confirm=confirm)
+
+    def resume(
+        self,
+        *,
+        choices: Choices | None = None,
+        lift: Sequence[str] = (),
+        once: bool = False,
+        confirm: Confirm | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Summary:
+        """Go on where the last process ended, however it ended, and return how it stands.
+
+        Args:
+            choices: what is to be different from now on; run defaults cannot be.
+            lift: reasons to pause that are lifted.
+            once: do what can be done now, and return.
+            confirm: as for ``run``.
+            progress: as for ``run``.
+
+        Raises:
+            LedgerError: what a person must know.
+        """
+        _require_file(self.path)
+        with self._reader() as log:
+            self._simulate = self._simulate or load_state(log, min(1, log.head.position)).origin == SIMULATOR
+        gateway, origin = self._service()
+        with self._writer() as writer:
+            _require_origin(writer.state, origin, self.path)
+            self._choose(writer, choices or Choices())
+            if lift:
+                writer.append(request_events(writer.state, Lift(tuple(lift))))
+            if not settled(writer.state):
+                source = writer.state.sources[writer.state.next_source - 1]
+                if source.path == STDIN:
+                    raise PausedError(
+                        "the items from standard input were not read to their end; nothing was sent",
+                        next=f"pipe the same input again: … | ledger run - --ledger {self.path}",
+                    )
+                self._take_in(writer, source.path, progress=progress)
+            return self._go_on(writer, gateway, once=once, confirm=confirm)
+
+    def recover(self, items: str | Path | None = None) -> e.LedgerRecovered:
+        """Reconcile a ledger that is behind its head (or lost it) with the workspace; nothing is submitted.
+
+        Args:
+            items: the run's items, where the log was cut back to before they were taken in.
+
+        Raises:
+            LedgerError: it cannot be done, and what to do instead.
+        """
+        _require_file(self.path)
+        with self._reader() as log:
+            self._simulate = self._simulate or load_state(log, min(1, log.head.position)).origin == SIMULATOR
+        gateway, origin = self._service()
+        with self._writer(for_recovery=True) as writer:
+            _require_origin(writer.state, origin, self.path)
+            if items is not None:
+                self._take_in(writer, str(Path(items).resolve()))
+            return self._recover(writer, gateway)
+
+    def stop(self) -> None:
+        """End a run that another thread, or this one, is in; safe to call from a signal handler."""
+        self._stop.set()
+        if self._runner is not None:
+            self._runner.stop()
+
+    def _go_on(self, writer: Writer, gateway: Gateway, *, once: bool, confirm: Confirm | None) -> Summary:
+        log = cast("SqliteLog", writer.log)
+        state = writer.state
+        if state.prices is None:
+            writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
+        if confirm is not None and state.pending and not state.chunks and not confirm(self._estimate(state)):
+            raise PausedError("nothing was sent", next=f"ledger resume {self.path}")
+        if log.needs_recovery:
+            self._recover(writer, gateway)
+        writer.append([e.RunResumed(reason=r, by="service") for r in _SERVICE_PAUSES if r in state.pauses])
+        self._runner = Runner(
+            writer,
+            gateway,
+            reader=lambda: SqliteLog.open_reader(self.path),
+            spool=self._spool,
+            requests=self._person_requests,
+        )
+        if self._stop.is_set():
+            self._runner.stop()
+        try:
+            code = self._runner.run(once=once)
+        finally:
+            self._runner = None
+        save_state(log, state)
+        return summarize(
+            state,
+            ledger=str(self.path),
+            exit_code=code,
+            failed_ids=tuple(_custom_ids(log, failed_ordinals(state))),
+            interrupted=code < 0,
+        )
+
+    def _recover(self, writer: Writer, gateway: Gateway) -> e.LedgerRecovered:
+        log = cast("SqliteLog", writer.log)
+        lost = log.expected.position if log.expected is not None else 0
+        return recover(writer, gateway, log.needs_recovery or "asked", lost, self._recovery_wait)
+
+    def _recovery_wait(self, why: str, seconds: float) -> None:
+        if self._listener is not None:
+            until = self._clock.now() + int(seconds * MICROSECONDS_PER_SECOND)
+            self._listener.waiting((Waiting(f"{why} (recovery)", until),), RunState())
+        if self._stop.wait(seconds):
+            raise PausedError("recovery was interrupted; nothing was submitted", next=f"ledger resume {self.path}")
+
+    def _take_in(
+        self,
+        writer: Writer,
+        path: str,
+        *,
+        keep: bool = False,
+        rejects: IO[bytes] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> IntakeReport:
+        """Read the items; a reading that was interrupted is taken up first."""
+        state = writer.state
+        unfinished = None if settled(state) else state.sources[state.next_source - 1]
+        if unfinished is not None and unfinished.path != path:
+            if unfinished.path == STDIN:
+                raise UsageError(
+                    "an earlier intake from standard input was interrupted",
+                    next=f"pipe the same input again: … | ledger run - --ledger {self.path}",
+                )
+            Intake(writer, unfinished.path, progress=progress).read()
+        name = str(getattr(rejects, "name", "")) if rejects is not None else ""
+        intake = Intake(writer, path, keep=keep, rejects=rejects, rejects_name=name, progress=progress)
+        report = intake.read()
+        if report.built:
+            save_state(writer.log, state)
+        return report
+
+    # ── what a person asks of a run ─────────────────────────────────────────────────────────────────────────────
+
+    def cancel(self, batches: Sequence[str] = (), *, everything: bool = False) -> str:
+        """Ask for batches to be canceled; return what was done. Reaches a process that is at work on the ledger.
+
+        Raises:
+            UsageError: a batch is not of this ledger, or has ended.
+        """
+        return self._ask(CancelBatches(tuple(batches), everything))
+
+    def resolve(self, chunk: int, verdict: str, batch: str = "") -> str:
+        """Decide about a chunk that is held or in doubt; return what was done.
+
+        Raises:
+            UsageError: the chunk needs no such decision.
+        """
+        seen = None
+        if verdict == "adopt":
+            with self._reader() as log:
+                self._simulate = self._simulate or load_state(log, 1).origin == SIMULATOR
+            seen = self._service()[0].retrieve(batch).batch
+        request = msgspec.convert({"type": "resolve", "chunk": chunk, "verdict": verdict, "batch": batch}, type=Resolve)
+        return self._ask(msgspec.structs.replace(request, seen=seen))
+
+    def _ask(self, request: PersonRequest) -> str:
+        _require_file(self.path)
+        with self._reader() as log:
+            state = load_state(log)
+            self._simulate = self._simulate or state.origin == SIMULATOR
+        events = request_events(state, request)  # refused here, by name, whoever is going to do it
+        try:
+            with self._writer() as writer:
+                events = request_events(writer.state, request)
+                writer.append(events)
+                if any(isinstance(event, e.CancelRequested) for event in events):
+                    self._cancel_now(writer)
+        except LockedError as locked:
+            inbox.post(self.path, cast("dict[str, Any]", msgspec.to_builtins(request)))
+            return f"asked the process that is at work on this ledger ({locked.why or locked.what})"
+        return "recorded"
+
+    def _cancel_now(self, writer: Writer) -> None:
+        from ledger.perform import Tools, cancel
+
+        gateway, origin = self._service()
+        _require_origin(writer.state, origin, self.path)
+        tools = Tools(gateway, lambda: SqliteLog.open_reader(self.path), self._spool, _no_events)
+        for batch in [batch for batch, done in writer.state.cancels.items() if not done]:
+            writer.append(cancel(batch, tools))
+
+    def _person_requests(self, state: RunState) -> Sequence[e.AnyEvent]:
+        events: list[e.AnyEvent] = []
+        with inbox.drain(self.path) as messages:
+            for message in messages:
+                try:
+                    wanted = request_events(state, decode_request(msgspec.json.encode(message)))
+                    self._runner_append(wanted)
+                except (UsageError, msgspec.ValidationError) as problem:
+                    events.append(e.AlarmRaised(alarm="request", detail=f"a request was not carried out: {problem}"))
+        return events
+
+    def _runner_append(self, events: Sequence[e.AnyEvent]) -> None:
+        if self._runner is not None:
+            self._runner.record(events)
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def state(self, upto: int | None = None) -> RunState:
+        """Return the run's state now, or as it was at a position of the log."""
+        with self._reader() as log:
+            return load_state(log, upto)
+
+    def summary(self) -> Summary:
+        """Return the summary of the run as it stands, with the exit code that a finished run has."""
+        with self._reader() as log:
+            return self._summary(log, load_state(log))
+
+    def status(self) -> Status:
+        """Return everything about the run as it stands; works while another process is at work on it."""
+        from ledger.store.lease import holder
+
+        with self._reader() as log:
+            state = load_state(log)
+            at_work = holder(self.path.resolve())
+            writer = f"process {at_work.pid} on {at_work.host}" if at_work is not None else ""
+            return status_of(state, self._summary(log, state), writer=writer, head_verified=log.head_verified)
+
+    def results(
+        self,
+        *,
+        outcomes: Sequence[str] | None = None,
+        all: bool = False,  # noqa: A002 - the option's name
+        join: bool = False,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the answers in the order of the input, as dictionaries (README, "Results")."""
+        for line in self.result_lines(outcomes=outcomes, all=all, join=join):
+            yield msgspec.json.decode(line)
+
+    def result_lines(
+        self,
+        *,
+        outcomes: Sequence[str] | None = None,
+        all: bool = False,  # noqa: A002 - the option's name
+        raw: bool = False,
+        join: bool = False,
+    ) -> Iterator[bytes]:
+        """Yield the answers as JSON lines, in the order of the input; ``raw`` yields the service's own lines."""
+        from ledger.files.export import answers
+
+        with self._reader() as log:
+            yield from answers(log, load_state(log), outcomes=outcomes, all=all, raw=raw, join=join)
+
+    def costs(self, by: By = "model") -> CostReport:
+        """Return what was spent, by model, attempt, batch or day, and whether the discount was given."""
+        state = self.state()
+        if state.prices is None:
+            raise UsageError("no prices are recorded yet: nothing was sent", next=f"ledger resume {self.path}")
+        return cost_report(state.prices, cost_groups(state), by)
+
+    def audit(self, expect_head: str | None = None) -> AuditReport:
+        """Return the proof, or what is wrong: the log is folded from zero and compared with all that it promises."""
+        from ledger.files.audit import audit
+
+        with self._reader() as log:
+            return audit(log, expect_head=expect_head)
+
+    def copy(self, destination: str | Path) -> None:
+        """Make a legitimate copy of the ledger, its head with it.
+
+        Raises:
+            UsageError: something is there already.
+        """
+        copy_ledger(self.path, Path(destination))
+
+    def check(
+        self,
+        items: str | Path,
+        *,
+        choices: Choices | None = None,
+        rejects: IO[bytes] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **said: Any,
+    ) -> Check:
+        """Check items as ``run`` would, and say how they would be sent and what they may cost. Spends nothing.
+
+        The items are taken into a ledger in a temporary place, which is how its size is known.
+
+        Raises:
+            BadLinesError: lines are no valid items.
+        """
+        from ledger.plan import plan
+
+        with tempfile.TemporaryDirectory(prefix="ledger-check-") as place:
+            scratch = Ledger(Path(place) / "check.ledger")
+            with scratch._writer(create=SIMULATOR) as writer:
+                scratch._choose(writer, choices or Choices(**said))
+                path = STDIN if str(items) == STDIN else str(Path(items).resolve())
+                report = scratch._take_in(writer, path, rejects=rejects, progress=progress)
+                writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
+                batches = list(plan(writer.state))
+                requests_bytes = sum(writer.state.class_bytes)
+                found = self._estimate(writer.state)
+            return Check(
+                requests=sum(cut.requests for cut in batches),
+                deduplicated=report.deduplicated,
+                rejected=report.rejected,
+                bytes=requests_bytes,
+                batches=len(batches),
+                largest_batch_requests=max((cut.requests for cut in batches), default=0),
+                largest_batch_bytes=max((cut.size_bytes for cut in batches), default=0),
+                ledger_bytes=(Path(place) / "check.ledger").stat().st_size,
+                estimate=found,
+            )
+
+    # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _service(self) -> tuple[Gateway, str]:
+        """Return the gateway and the origin that the ledger is pinned to."""
+        from ledger.service.gateway import AnthropicGateway
+
+        if self._simulate:
+            import httpx2
+
+            from ledger.service.simulator.settings import Settings
+            from ledger.service.simulator.transport import SimulatorTransport
+
+            transport = SimulatorTransport(self._settings or Settings(), self.path.with_name(self.path.name + ".sim"))
+            client = httpx2.Client(transport=transport)
+            return AnthropicGateway(http_client=client, api_key="simulated", base_url="http://simulator"), SIMULATOR
+        gateway = AnthropicGateway(base_url=self._base_url, api_key=self._api_key)
+        return gateway, _origin(gateway.base_url)
+
+    @contextmanager
+    def _writer(self, *, create: str | None = None, for_recovery: bool = False) -> Iterator[Writer]:
+        """Open the ledger for writing, making it first if ``create`` names the origin to pin it to."""
+        if create is not None and not self.path.exists():
+            log = SqliteLog.create(self.path)
+        else:
+            log = SqliteLog.open_writer(self.path, take_over=self._take_over, for_recovery=for_recovery)
+        with log:
+            writer = Writer(log, load_state(log), self._clock, self._listener)
+            tool = version("claude-batch-ledger")
+            if not writer.state.position:
+                writer.append([self._opened(create or SIMULATOR, tool)])
+            writer.append(
+                [
+                    e.WriterOpened(
+                        epoch=log.epoch,
+                        tool_version=tool,
+                        sdk_version=version("anthropic"),
+                        host=os.uname().nodename,
+                        pid=os.getpid(),
+                    )
+                ]
+            )
+            yield writer
+
+    def _opened(self, origin: str, tool: str) -> e.RunOpened:
+        return e.RunOpened(ledger_id=secrets.token_hex(16), origin=origin, tool_version=tool)
+
+    def _reader(self) -> SqliteLog:
+        _require_file(self.path)
+        return SqliteLog.open_reader(self.path)
+
+    def _spool(self) -> BinaryIO:
+        """Return a private file that has no name: nothing of it is left behind, however the process ends."""
+        return cast("BinaryIO", tempfile.TemporaryFile(dir=self.path.resolve().parent))
+
+    def _estimate(self, state: RunState) -> Estimate:
+        table = state.prices or quote(_today(self._clock))
+        return estimate(table, request_classes(state))
+
+    def _summary(self, log: SqliteLog, state: RunState) -> Summary:
+        code = state.finished.exit_code if state.finished is not None and not state.unfinished else 7
+        code = 3 if state.pauses or any(chunk.hold for chunk in state.live_chunks()) else code
+        failed = tuple(_custom_ids(log, failed_ordinals(state)))
+        return summarize(state, ledger=str(self.path), exit_code=code, failed_ids=failed)
+
+    def _choose(self, writer: Writer, choices: Choices) -> None:
+        """Record what was said; refuse by name what cannot be changed any more."""
+        state = writer.state
+        defaults = merged_defaults(state.defaults, choices)
+        if defaults != state.defaults and state.asked:
+            names = [n for n in Defaults.__struct_fields__ if getattr(defaults, n) != getattr(state.defaults, n)]
+            recorded = {name: getattr(state.defaults, name) for name in names}
+            raise UsageError(
+                f"the run's {', '.join(names)} cannot be changed: its requests are built already",
+                where=str(self.path),
+                why=f"recorded: {recorded}",
+                next="leave the option out, or start another ledger: --ledger FILE",
+            )
+        problems = check_defaults(defaults, datetime.fromisoformat(_today(self._clock)).date())
+        if problems:
+            first = problems[0]
+            raise UsageError(f"{first.field}: {first.why}", next=first.fix)
+        fresh = not any(True for _ in state.sources)
+        policy = merged_policy(state.policy, choices, simulated=state.origin == SIMULATOR and fresh)
+        if policy.opaque_ids != state.policy.opaque_ids and state.asked:
+            raise UsageError("--opaque-ids cannot be changed once requests are built", where=str(self.path))
+        if defaults != state.defaults or policy != state.policy:
+            writer.append(
+                [
+                    e.SettingsChanged(
+                        defaults=defaults if defaults != state.defaults else None,
+                        policy=policy if policy != state.policy else None,
+                    )
+                ]
+            )
+
+
+def _no_events(events: Sequence[e.AnyEvent], results: Sequence[ResultBlock] = ()) -> None:
+    raise AssertionError(f"a cancellation has nothing to say in between: {events}, {results}")
+
+
+def _require_file(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"there is no ledger {path}", next=f"ledger run ITEMS --ledger {path}")
+
+
+def _require_origin(state: RunState, origin: str, path: Path) -> None:
+    if state.origin and state.origin != origin:
+        flag = "--simulate" if state.origin == SIMULATOR else f"ANTHROPIC_BASE_URL={state.origin}"
+        raise UsageError(
+            f"this ledger belongs to {state.origin}, not to {origin}",
+            where=str(path),
+            why="batches of one service cannot be found at another",
+            next=f"use {flag}, or another ledger: --ledger FILE",
+        )
+
+
+def _require_taken(state: RunState, path: str, ledger: Path, *, add: bool) -> None:
+    """An existing ledger that never took this file: joining and separating are both possible, so neither is guessed."""
+    taken = [source for source in state.sources.values() if source.status != "abandoned"]
+    if not add and taken and last_reading(state, path) is None:
+        raise UsageError(
+            f"{ledger} holds the items of {', '.join(sorted({source.path for source in taken}))}, not of {path}",
+            next="--add takes these items into the same ledger; --ledger FILE keeps them apart",
+        )
+
+
+def _custom_ids(log: SqliteLog, wanted: Sequence[int]) -> Iterator[str]:
+    return (payload.custom_id for payload in log.request_payloads(wanted))
+
+
+def _origin(base_url: str) -> str:
+    """Return a base URL without userinfo, query and trailing slash: no byte of a secret is ever recorded."""
+    parts = urlsplit(base_url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+def _today(clock: SystemClock) -> str:
+    return datetime.fromtimestamp(clock.now() / MICROSECONDS_PER_SECOND, UTC).date().isoformat()
+
+
+def default_ledger(items: str | Path, *, simulate: bool) -> Path:
+    """Return the ledger that ``ledger run ITEMS`` uses: the items' stem, in the current directory."""
+    name = Path(items).name
+    for suffix in (".gz", ".zst", ".jsonl", ".ndjson", ".json"):
+        name = name.removesuffix(suffix)
+    return Path(f"{name}.simulated.ledger" if simulate else f"{name}.ledger")
+
+
+__all__ = ["Check", "Choices", "Ledger", "Summary", "default_ledger"]
