@@ -67,7 +67,7 @@ class _Memo(msgspec.Struct, kw_only=True):
 
 _PACKED = {"memo_version", "columns", "fresh", "retries", "spent", "by_status"}
 _PLAIN = [field for field in _Memo.__struct_fields__ if field not in _PACKED]
-_encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_encode = msgspec.msgpack.Encoder().encode  # dicts in the order of insertion, which the log decides
 _decode = msgspec.msgpack.Decoder(_Memo).decode
 
 
