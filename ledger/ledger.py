@@ -43,7 +43,7 @@ from ledger.loading import load_state, save_state
 from ledger.ports import Gateway, ResultBlock
 from ledger.recovery import recover
 from ledger.runner import Listener, Runner, Writer
-from ledger.store import inbox
+from ledger.store import faults, inbox
 from ledger.store.copy import copy_ledger
 from ledger.store.sqlite import SqliteLog
 from ledger.summary import Status, Summary, failed_ordinals, request_classes, status_of, summarize
@@ -162,8 +162,9 @@ class Ledger:
             _require_origin(writer.state, origin, self.path)
             self._choose(writer, choices)
             _require_taken(writer.state, path, self.path, add=add)
-            self._take_in(writer, path, keep=keep, rejects=rejects, progress=progress)
-            return self._go_on(writer, gateway, once=once, confirm=confirm)
+            report = self._take_in(writer, path, keep=keep, rejects=rejects, progress=progress)
+            asked = confirm if report.built else None
+            return self._go_on(writer, gateway, once=once, confirm=asked)
 
     def resume(
         self,
@@ -203,7 +204,7 @@ class Ledger:
                         next=f"pipe the same input again: … | ledger run - --ledger {self.path}",
                     )
                 self._take_in(writer, source.path, progress=progress)
-            return self._go_on(writer, gateway, once=once, confirm=confirm)
+            return self._go_on(writer, gateway, once=once, confirm=None if writer.state.chunks else confirm)
 
     def recover(self, items: str | Path | None = None) -> e.LedgerRecovered:
         """Reconcile a ledger that is behind its head (or lost it) with the workspace; nothing is submitted.
@@ -235,7 +236,7 @@ class Ledger:
         state = writer.state
         if state.prices is None:
             writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
-        if confirm is not None and state.pending and not state.chunks and not confirm(self._estimate(state)):
+        if confirm is not None and state.pending and not confirm(self._estimate(state)):
             raise PausedError("nothing was sent", next=f"ledger resume {self.path}")
         if log.needs_recovery:
             self._recover(writer, gateway)
@@ -251,6 +252,8 @@ class Ledger:
             self._runner.stop()
         try:
             code = self._runner.run(once=once)
+        except OSError as problem:  # of a working thread: the spool, mostly
+            raise faults.of_system(problem, self.path) from problem
         finally:
             self._runner = None
         save_state(log, state)

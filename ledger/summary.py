@@ -84,18 +84,21 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def request_classes(state: RunState) -> list[RequestClass]:
-    """Return what is asked, in groups that are estimated alike."""
+    """Return what waits to be sent, in groups that are estimated alike."""
+    requests, sizes = [0] * len(state.classes), [0] * len(state.classes)
+    columns = state.columns
+    for lanes in (state.fresh, state.retries):
+        for queue in lanes.values():
+            for start, end in queue:
+                for ordinal in range(start, end):
+                    requests[columns.class_id[ordinal]] += 1
+                    sizes[columns.class_id[ordinal]] += columns.size_bytes[ordinal]
     return [
         RequestClass(
-            model=one.model,
-            max_tokens=one.max_tokens,
-            requests=requests,
-            bytes=size_bytes,
-            cached=one.cached,
-            geo=one.geo,
+            model=one.model, max_tokens=one.max_tokens, requests=count, bytes=size, cached=one.cached, geo=one.geo
         )
-        for one, requests, size_bytes in zip(state.classes, state.class_requests, state.class_bytes, strict=True)
-        if requests
+        for one, count, size in zip(state.classes, requests, sizes, strict=True)
+        if count
     ]
 
 

@@ -306,7 +306,8 @@ def _submit(state: RunState, now: int, plan: _Plan) -> None:
     for chunk in sealed:
         if uploads >= UPLOADS_AT_ONCE:
             break
-        fits = chunk.requests <= room or not state.in_queue
+        alone = not state.in_queue and not any(isinstance(command, Submit) for command in plan.commands)
+        fits = chunk.requests <= room or alone
         ready = _ready(state, now, plan, "submit") and _chunk_ready(state, now, plan, chunk)
         if blocked or not fits or chunk.requests in in_doubt or not ready:
             waiting_sealed += 1

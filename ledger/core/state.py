@@ -409,7 +409,7 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
                 _illegal(position, event, f"the epoch is {state.epoch} already")
             state.epoch = event.epoch
         case e.WorkspaceSeen():
-            if state.workspace:
+            if state.workspace not in ("", event.workspace):  # two calls at once may both be the first to see it
                 _illegal(position, event, f"the workspace is {state.workspace}")
             state.workspace = event.workspace
         case e.SettingsChanged():

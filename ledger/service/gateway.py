@@ -266,7 +266,8 @@ def _reply(response: httpx2.Response) -> Reply:
     headers = response.headers
     return Reply(
         status=response.status_code,
-        server_date=_server_date(headers.get("date", "")),
+        # Every origin server sends a Date; where a proxy took it away, our own clock must do, or nothing would end.
+        server_date=_server_date(headers.get("date", "")) or time.time_ns() // 1000,
         request_id=headers.get("request-id", ""),
         workspace=headers.get("anthropic-workspace-id", ""),
     )
