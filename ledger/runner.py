@@ -25,6 +25,7 @@ from ledger.core.chunks import cut, halves, nonce_of, whole
 from ledger.core.columns import IN_CHUNK, ordinals
 from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, Split, Submit
 from ledger.core.decide import Decision, Waiting, decide
+from ledger.core.errors import ServiceError
 from ledger.core.looking import Looked, looked_events
 from ledger.core.state import RunState, evolve
 from ledger.perform import StoppedError, Tools
@@ -37,6 +38,9 @@ GRACE_SECONDS = 15.0
 CONTROLS = 3
 
 STILL_RUNNING = 7
+NO_SERVICE = 6
+UNANSWERED_AT_MOST = 5
+"""A process whose first calls all fail gives up, so that a wrong address is noticed; later, it waits and goes on."""
 
 
 class Listener(Protocol):
@@ -122,6 +126,8 @@ class Runner:
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._running: dict[str, Command] = {}
         self._stopping = False
+        self._answered = False
+        self._unanswered = 0
 
     @property
     def state(self) -> RunState:
@@ -158,7 +164,7 @@ class Runner:
             elif decision.exit_code is not None:
                 return decision.exit_code
             elif once:
-                return STILL_RUNNING
+                return NO_SERVICE if self.state.failures.keys() & {"look", "submit"} else STILL_RUNNING
             else:
                 self._wait(decision)
         self._wind_down()
@@ -355,6 +361,7 @@ class Runner:
             for message in taken:
                 if message.failure is not None:
                     raise message.failure
+                self._notice(message)
                 events += message.events
                 results += message.results
                 if message.looked is not None:
@@ -373,6 +380,18 @@ class Runner:
                 if message.done is not None:
                     message.done.set()
                 self._running.pop(message.finished, None)
+
+    def _notice(self, message: _Message) -> None:
+        """Give up when nothing that this process asked the service was ever answered."""
+        failed = [event for event in message.events if isinstance(event, e.CallFailed)]
+        self._answered = self._answered or message.looked is not None or bool(message.events and not failed)
+        self._unanswered += len(failed)
+        if not self._answered and self._unanswered >= UNANSWERED_AT_MOST:
+            raise ServiceError(
+                "the service does not answer",
+                why=failed[-1].detail or str(failed[-1].status),
+                next="check the network and ANTHROPIC_BASE_URL; then: ledger resume",
+            )
 
     def _wind_down(self) -> None:
         """Let no submission go on to its release, and wait a while for the answers of those that were released."""

@@ -74,6 +74,8 @@ def decide(state: RunState, now: int) -> Decision:
     if conclusions:
         return Decision((Record(conclusions),))
     plan = _Plan()
+    if state.pauses.keys() & {"key", "workspace"}:  # nothing that is asked now could be believed
+        return plan.decision(_stuck(state))
     _cancel(state, now, plan)
     _split(state, plan)
     _collect(state, now, plan)
@@ -387,4 +389,4 @@ def _finish(state: RunState) -> Decision:
 
 
 def _stuck(state: RunState) -> int:
-    return 6 if set(state.pauses) == {"key"} else 3
+    return 6 if "key" in state.pauses else 3
