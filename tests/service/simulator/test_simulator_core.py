@@ -250,6 +250,8 @@ def test_the_first_of_a_shared_prefix_writes_the_cache_and_most_others_read_it()
     hits = [usage for usage in usages if usage["cache_read_input_tokens"] == prefix]
     assert all(usage["cache_creation_input_tokens"] == 0 for usage in hits)
     assert 150 < len(hits) < 200
+    # What was written or read is not in input_tokens as well: the prompt is the sum of the three.
+    assert all(0 < usage["input_tokens"] < 80 for usage in usages)
     again = rows_of(simulator.create(envelope_of(items[:1]), NOON + 59 * 60 * SECOND))
     late = rows_of(simulator.create(envelope_of(items[:1]), NOON + 3 * HOUR))
     reads = [rows[0]["result"]["message"]["usage"]["cache_read_input_tokens"] for rows in (again, late)]

@@ -18,7 +18,7 @@ from simulating import body_of, outcome_of, requests, settings
 from ledger.service.simulator.bill import Bill
 from ledger.service.simulator.faults import Fault, Faults
 from ledger.service.simulator.http import serve
-from ledger.service.simulator.routes import Service
+from ledger.service.simulator.routes import CutError, Reply, Service, play
 from ledger.service.simulator.settings import Settings
 from ledger.service.simulator.transport import SimulatorTransport
 
@@ -185,6 +185,28 @@ def test_a_body_that_breaks_off_before_its_last_byte_was_never_received(front: O
         service.client.post("/v1/messages/batches", cast_to=object, content=all_but_the_last_byte(), options=options)
     service.batches.list()
     assert service.accepted == 0
+
+
+def test_a_body_of_another_length_than_declared_was_never_received_in_the_process_either() -> None:
+    body = body_of(requests("a"))
+    with in_process(settings()) as service:
+        options: Any = {"headers": {"Content-Length": str(len(body) + 1)}}
+        with pytest.raises(anthropic.APIConnectionError):
+            service.client.post("/v1/messages/batches", cast_to=object, content=iter([body]), options=options)
+        assert service.accepted == 0
+
+
+@pytest.mark.parametrize(("cut_at", "received"), [(0, ""), (2, "ab"), (3, "abc"), (5, "abcde"), (6, None), (9, None)])
+def test_a_body_is_cut_at_exactly_the_byte_and_only_if_it_is_longer(cut_at: int, received: str | None) -> None:
+    reply = Reply(200, {}, lambda: iter((b"abc", b"def")), cut_at=cut_at)
+    got = b""
+    try:
+        for piece in play(reply):
+            got += piece
+        was_cut = False
+    except CutError:
+        was_cut = True
+    assert (was_cut, got.decode()) == (received is not None, received or "" if was_cut else "abcdef")
 
 
 # Whether a batch exists after the call, and what the client got.

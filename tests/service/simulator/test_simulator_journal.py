@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -83,6 +84,24 @@ def test_a_service_goes_on_where_it_was(tmp_path: Path) -> None:
     assert [batch.batch_id for batch in all_pages(restored, NOON + 2 * DAY, 10)] == [second.batch_id, first.batch_id]
     assert [row["result"]["type"] for row in rows_of(second)] == ["succeeded", "succeeded"]
     assert restored.count_call("create", durable=False) == 2
+
+
+def test_a_batch_is_synced_to_the_disk_before_it_is_answered_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "service.sim"
+    simulator, _, journal = open_simulator(settings(), path, NOON)
+    assert journal is not None
+    real, synced_bytes = os.fsync, [0]
+
+    def watched(descriptor: int) -> None:
+        real(descriptor)
+        synced_bytes.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    simulator.create(envelope("a"), NOON)
+    assert synced_bytes[-1] == path.stat().st_size
+    journal.close()
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
