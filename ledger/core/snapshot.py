@@ -7,7 +7,7 @@ import msgspec
 from ledger.core import events as e
 from ledger.core.columns import Columns, OrdinalQueue
 from ledger.core.items import Defaults
-from ledger.core.prices import PriceTable
+from ledger.core.prices import Pricer, PriceTable
 from ledger.core.state import Chunk, Failure, RunState, Source, SpentKey
 
 MEMO_VERSION = 1
@@ -97,6 +97,7 @@ def load(data: bytes) -> RunState | None:
     state = RunState()
     for field in _PLAIN:
         setattr(state, field, getattr(memo, field))
+    state.pricer = Pricer(memo.prices) if memo.prices is not None else None
     state.columns = Columns.load(memo.columns)
     state.fresh = {priority: OrdinalQueue(ranges) for priority, ranges in memo.fresh.items()}
     state.retries = {priority: OrdinalQueue(ranges) for priority, ranges in memo.retries.items()}

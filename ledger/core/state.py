@@ -57,7 +57,7 @@ from ledger.core.columns import (
 from ledger.core.errors import IllegalEventError
 from ledger.core.events import OUTCOMES, AnyEvent, Outcome
 from ledger.core.items import Defaults
-from ledger.core.prices import PriceTable, Usage, step_of
+from ledger.core.prices import Pricer, PriceTable, Usage
 
 ChunkStatus: TypeAlias = Literal[
     "sealed",
@@ -245,6 +245,7 @@ class RunState:
         "policy",
         "polled_at",
         "position",
+        "pricer",
         "prices",
         "queue_full_at",
         "queue_full_ended",
@@ -270,6 +271,7 @@ class RunState:
         self.defaults = Defaults()
         self.policy = e.Policy()
         self.prices: PriceTable | None = None
+        self.pricer: Pricer | None = None  # a memo of the prices, not a part of the state
         self.sources: dict[int, Source] = {}
         self.classes: list[e.ClassDeclared] = []
         self.class_requests: list[int] = []
@@ -432,7 +434,7 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
             source = _reading(state, position, event)
             state.sources[source.source] = replace(source, rejected=source.rejected + 1)
         case e.PricesQuoted():
-            state.prices = event.table
+            state.prices, state.pricer = event.table, Pricer(event.table)
         case e.ChunkSealed():
             _chunk_sealed(state, position, event)
         case e.RequestRejected():
@@ -618,7 +620,7 @@ def _result_stored(state: RunState, position: int, event: e.ResultStored) -> Non
 def _spend(state: RunState, event: e.ResultStored, usage: Usage) -> None:
     ordinal = event.ordinal
     model = event.model or state.classes[state.columns.class_id[ordinal]].model
-    step = step_of(state.prices, model, usage) if state.prices is not None else ""
+    step = state.pricer.step(model, usage) if state.pricer is not None else ""
     key = (
         event.chunk,
         state.columns.attempts[ordinal],
