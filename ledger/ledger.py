@@ -97,6 +97,7 @@ class Ledger:
         settings: how the simulator behaves.
         listener: is told of every durable event, and of what is waited for.
         take_over: end the process that is writing this ledger, if there is one.
+        read_seconds: how long one answer of the service may take before it counts as lost; the SDK's 600 when None.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Ledger:
         settings: Settings | None = None,
         listener: Listener | None = None,
         take_over: bool = False,
+        read_seconds: float | None = None,
     ) -> None:
         self.path = Path(path)
         self._simulate = simulate
@@ -117,6 +119,7 @@ class Ledger:
         self._settings = settings
         self._listener = listener
         self._take_over = take_over
+        self._read_seconds = read_seconds
         self._clock = SystemClock()
         self._stop = threading.Event()
         self._runner: Runner | None = None
@@ -481,7 +484,7 @@ class Ledger:
 
     def _service(self) -> tuple[Gateway, str]:
         """Return the gateway and the origin that the ledger is pinned to."""
-        from ledger.service.gateway import AnthropicGateway
+        from ledger.service.gateway import READ_SECONDS, AnthropicGateway
 
         if self._simulate:
             import httpx2
@@ -492,7 +495,8 @@ class Ledger:
             transport = SimulatorTransport(self._settings or Settings(), self.path.with_name(self.path.name + ".sim"))
             client = httpx2.Client(transport=transport)
             return AnthropicGateway(http_client=client, api_key="simulated", base_url="http://simulator"), SIMULATOR
-        gateway = AnthropicGateway(base_url=self._base_url, api_key=self._api_key)
+        read_seconds = self._read_seconds or READ_SECONDS
+        gateway = AnthropicGateway(base_url=self._base_url, api_key=self._api_key, read_seconds=read_seconds)
         return gateway, _origin(gateway.base_url)
 
     @contextmanager
