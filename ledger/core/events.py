@@ -16,7 +16,7 @@ by.
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -608,6 +608,14 @@ _DECODERS = {name: msgspec.json.Decoder(cls) for cls, name in TYPE_NAMES.items()
 def encode(event: AnyEvent) -> tuple[str, bytes]:
     """Return the type name of an event and the JSON bytes that are stored and hashed."""
     return TYPE_NAMES[type(event)], _encode(event)
+
+
+EventT = TypeVar("EventT", bound=Event)
+
+
+def as_stored(event: EventT) -> EventT:
+    """Return an event as a reader of the log will have it: mappings inside it in the order of their keys."""
+    return msgspec.json.decode(_encode(event), type=type(event))
 
 
 def decode(type_name: str, data: bytes | str) -> AnyEvent:

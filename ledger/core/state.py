@@ -415,8 +415,9 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
                 _illegal(position, event, f"the workspace is {state.workspace}")
             state.workspace = event.workspace
         case e.SettingsChanged():
-            state.defaults = event.defaults or state.defaults
-            state.policy = event.policy or state.policy
+            stored = e.as_stored(event)  # it holds a mapping, whose order a later fold reads from the log
+            state.defaults = stored.defaults or state.defaults
+            state.policy = stored.policy or state.policy
         case e.SourceOpened() | e.SourceRead() | e.IntakeCompleted() | e.IntakeAbandoned():
             _source(state, position, event)
         case e.ClassDeclared():
@@ -515,7 +516,7 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
         case e.RunFinished():
             if state.unfinished or any(True for _ in state.live_chunks()):
                 _illegal(position, event, f"{state.unfinished} requests have no outcome yet")
-            state.finished, state.finished_at = event, at
+            state.finished, state.finished_at = e.as_stored(event), at  # likewise
         case _:
             assert_never(event)
 
@@ -804,8 +805,19 @@ def _claim(state: RunState, position: int, at: int, event: e.BatchCreated | e.Ba
             _illegal(position, event, f"chunk {chunk.chunk} has batch {chunk.batch}, or rows of it are stored")
         del state.batches[event.batch]
         disowned = (*chunk.disowned, event.batch)
-        changed = replace(
-            chunk, batch="", state="", counts=None, proven=False, disowned=disowned, uncertain_at=position
+        changed = replace(  # the search begins anew: lists from before the adoption prove nothing
+            chunk,
+            batch="",
+            state="",
+            counts=None,
+            proven=False,
+            disowned=disowned,
+            uncertain_at=position,
+            settle_from=0,
+            settled_at=0,
+            complete_lists=0,
+            seen_at=0,
+            candidates=(),
         )
     else:
         if event.batch in state.batches:
