@@ -178,9 +178,7 @@ def _conclude(state: RunState, chunk: Chunk) -> Iterator[e.AnyEvent]:
 def _pauses(state: RunState) -> Iterator[e.AnyEvent]:
     for chunk in state.chunks_in("sealed"):
         refusal = chunk.refusal
-        if refusal is None or refusal.reaction not in ("pause", "stop"):
-            continue
-        if refusal.submission == chunk.submission and chunk.failed_at >= _lifted_at(state, refusal.reaction):
+        if refusal is not None and refusal.reaction in ("pause", "stop"):  # forgotten once the pause is lifted
             yield from _pause_for(state, refusal.reaction, refusal.status, refusal.message or refusal.kind)
     for failure in state.failures.values():
         if failure.status in (401, 403):
@@ -197,10 +195,6 @@ def _pause_for(state: RunState, reaction: str, status: int, message: str) -> Ite
             if reason == "key"
             else "ledger resume (once the limit is lifted)",
         )
-
-
-def _lifted_at(state: RunState, reaction: str) -> int:
-    return state.lifted.get("key" if reaction == "stop" else "spend", 0)
 
 
 # ── what is free ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from ledger.core.items import Defaults
 from ledger.core.prices import Pricer, PriceTable
 from ledger.core.state import Chunk, Failure, RunState, Source, SpentKey
 
-MEMO_VERSION = 1
+MEMO_VERSION = 2
 """Raised whenever what a state holds changes: memos of other versions are not read."""
 
 
@@ -42,7 +42,6 @@ class _Memo(msgspec.Struct, kw_only=True):
     twins: dict[str, e.TwinFound]
     cancels: dict[str, bool]
     pauses: dict[str, e.RunPaused]
-    lifted: dict[str, int]
     failures: dict[str, Failure]
     queue_full_at: int
     queue_full_ended: int

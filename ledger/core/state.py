@@ -235,7 +235,6 @@ class RunState:
         "inspected",
         "last_chunk",
         "ledger_id",
-        "lifted",
         "listed_at",
         "listed_position",
         "opened_at",
@@ -290,7 +289,6 @@ class RunState:
         self.twins: dict[str, e.TwinFound] = {}
         self.cancels: dict[str, bool] = {}
         self.pauses: dict[str, e.RunPaused] = {}
-        self.lifted: dict[str, int] = {}
         self.failures: dict[str, Failure] = {}
         self.queue_full_at = 0
         self.queue_full_ended = 0
@@ -498,7 +496,7 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
             if event.reason not in state.pauses:
                 _illegal(position, event, f"the run is not paused by {event.reason}")
             del state.pauses[event.reason]
-            state.lifted[event.reason] = at
+            _forget_refusals(state, event.reason)
             state.failures = {
                 key: failure for key, failure in state.failures.items() if failure.status not in (401, 403)
             }
@@ -727,6 +725,14 @@ def _request_rejected(state: RunState, position: int, event: e.RequestRejected) 
         _illegal(position, event, f"request {event.ordinal} is {STATUS_NAMES[columns.status[event.ordinal]]}")
     columns.status[event.ordinal] = STATUS_OF_OUTCOME["invalid"]
     state.outcomes["invalid"] += 1
+
+
+def _forget_refusals(state: RunState, reason: str) -> None:
+    """Let what was refused for a reason that is lifted now be sent again; the order of events decides, no clock."""
+    reaction = {"key": "stop", "spend": "pause"}.get(reason)
+    for chunk in state.chunks_in("sealed"):
+        if chunk.refusal is not None and chunk.refusal.reaction == reaction:
+            _put(state, replace(chunk, refusal=None, failures=0))
 
 
 def _chunk_dissolved(state: RunState, position: int, event: e.ChunkDissolved) -> None:
