@@ -100,6 +100,7 @@ class PayloadWitness:
         self._head = head
         self._requests = log.request_payloads(count())
         self._chunks: dict[int, _Rows] = {}
+        self._broken: set[int] = set()
 
     def told(self, position: int, event: e.AnyEvent, state: RunState) -> Iterable[Finding]:
         """Return what is wrong with the payload that an event names."""
@@ -135,17 +136,14 @@ class PayloadWitness:
         return ()
 
     def _result(self, position: int, event: e.ResultStored, state: RunState) -> Sequence[Finding]:
-        rows = self._chunks.get(event.chunk)
-        if rows is None:
-            nonce = nonce_of(state.ledger_id, event.chunk, state.chunks[event.chunk].submission)
-            rows = self._chunks[event.chunk] = _Rows(self._log.result_payloads(event.chunk), nonce)
-        if rows.is_broken:
-            return ()  # said once
         where = f"{_request(event.ordinal)}, chunk {event.chunk}"
+        if event.chunk in self._broken:
+            return ()  # said once
         try:
-            found = rows.take(event.ordinal)
+            found = self._rows_of(event.chunk, state).take(event.ordinal)
         except CorruptLogError as problem:
-            rows.is_broken = True
+            self._broken.add(event.chunk)
+            self._chunks.pop(event.chunk, None)
             return [breach(position, f"this row and what follows of the chunk cannot be read: {problem}", where)]
         if found is None:
             return [breach(position, "the row is not stored", where)]
@@ -155,9 +153,16 @@ class PayloadWitness:
             return [breach(position, "the row's wire id is not that of the request", where)]
         return ()
 
+    def _rows_of(self, chunk: int, state: RunState) -> _Rows:
+        rows = self._chunks.get(chunk)
+        if rows is None:
+            nonce = nonce_of(state.ledger_id, chunk, state.chunks[chunk].submission)
+            rows = self._chunks[chunk] = _Rows(self._log.result_payloads(chunk), nonce)
+        return rows
+
     def _closed(self, position: int, chunk: int) -> Iterator[Finding]:
         rows = self._chunks.pop(chunk, None)
-        if rows is None or rows.is_broken:
+        if rows is None:
             return
         try:
             extra = rows.rest()
@@ -176,7 +181,6 @@ class _Rows:
     """
 
     def __init__(self, payloads: Iterator[ResultPayload], nonce: str) -> None:
-        self.is_broken = False
         self._payloads = payloads
         self._nonce = nonce
         self._passed: dict[int, tuple[str, bool]] = {}
