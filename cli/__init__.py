@@ -1,1 +1,35 @@
-"""The commands: one small file each; click and rich live here and nowhere else."""
+"""The command line: one small file a command, imported when it is run and not before.
+
+The answer of a command goes to standard output; progress, warnings, questions and the next command to type go to
+standard error.
+"""
+
+from __future__ import annotations
+
+from .application import Application
+
+SECTIONS: dict[str, dict[str, str]] = {
+    "Run": {
+        "check": "Say what is wrong with items, how they would be sent, and what they may cost.",
+        "run": "Take in items, send them, wait, and store every answer.",
+        "resume": "Go on where the last process ended, however it ended.",
+    },
+    "Look": {
+        "status": "Show where a run stands, its batches, and what needs a person.",
+        "results": "Write the answers as JSON lines, in the order of the input.",
+        "costs": "Show what a run cost, and whether the batch discount was given.",
+        "replay": "Refold the log: the state at any position, or with --audit the proof.",
+        "events": "Show the log, event by event.",
+    },
+    "Decide": {
+        "cancel": "Cancel batches at the service.",
+        "resolve": "Decide about a chunk that is held or in doubt.",
+        "recover": "Reconcile a restored or copied ledger with the service.",
+        "copy": "Make a legitimate copy of a ledger.",
+    },
+    "Try": {
+        "simulator": "Serve a simulated Message Batches API over HTTP.",
+    },
+}
+
+main = Application(SECTIONS)

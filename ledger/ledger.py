@@ -40,7 +40,7 @@ from ledger.core.units import MICROSECONDS_PER_SECOND
 from ledger.files.intake import Intake, IntakeReport, last_reading, settled
 from ledger.files.lines import STDIN
 from ledger.loading import load_state, save_state
-from ledger.ports import Gateway, ResultBlock
+from ledger.ports import Gateway, Recorded, ResultBlock
 from ledger.recovery import recover
 from ledger.runner import Listener, Runner, Writer
 from ledger.store import faults, inbox
@@ -417,6 +417,29 @@ class Ledger:
 
         with self._reader() as log:
             yield from answers(log, load_state(log), outcomes=outcomes, all=all, raw=raw, join=join)
+
+    def failed_outcomes(self) -> tuple[str, ...]:
+        """Return the outcomes that are neither ok nor accepted by this run (``--accept``)."""
+        accepted = self.state().policy.accept
+        return tuple(outcome for outcome in e.OUTCOMES if outcome != "ok" and outcome not in accepted)
+
+    def replay(self, position: int | None = None) -> Status:
+        """Return how the run stood at a position of the log, folded from zero; at its end by default.
+
+        Raises:
+            UsageError: the log has no such position.
+            CorruptLogError: an event cannot be read, or the state before it does not allow it.
+        """
+        from ledger.files.audit import replay
+
+        with self._reader() as log:
+            state = replay(log, position)
+            return status_of(state, self._summary(log, state), writer="", head_verified=log.head_verified)
+
+    def events(self, after: int = 0) -> Iterator[Recorded]:
+        """Yield what is recorded behind a position, in order."""
+        with self._reader() as log:
+            yield from log.read(after)
 
     def costs(self, by: By = "model") -> CostReport:
         """Return what was spent, by model, attempt, batch or day, and whether the discount was given."""

@@ -1,0 +1,5 @@
+"""``python -m ledger_cli``."""
+
+from . import main
+
+main(prog_name="ledger")

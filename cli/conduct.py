@@ -1,0 +1,154 @@
+"""What `run` and `resume` have in common: who is told what, who is asked, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import click
+import msgspec
+
+from ledger.core.costs import Estimate
+from ledger.core.errors import LedgerError, UsageError
+from ledger.files.export import write_atomically
+from ledger.ledger import Confirm, Ledger
+from ledger.plan import plan
+from ledger.summary import Summary
+
+from .diagnostics import observer, silence
+from .output import answer, answer_json, is_terminal, say
+from .progress import LiveProgress, Progress, progress_for
+from .screens.estimate import counted, estimate_screen
+from .screens.summary import failed_line, summary_screen
+from .signals import stoppable
+
+ASK_ABOVE_USD = Decimal(10)
+"""Less than this at most is not worth a question."""
+
+Act = Callable[[Ledger, Confirm, Callable[[int, int], None]], Summary]
+
+
+class Manner(NamedTuple):
+    """How a command behaves towards whoever started it; the options of the same names."""
+
+    output: str | None
+    yes: bool
+    as_json: bool
+    quiet: bool
+    verbose: bool
+    log_format: str
+
+    @classmethod
+    def taken_from(cls, said: dict[str, Any]) -> Manner:
+        """Take the options of this out of all that were given."""
+        return cls(**{name: said.pop(name) for name in cls._fields})
+
+
+def conduct(path: Path, act: Act, manner: Manner, items: str = "", **opening: Any) -> NoReturn:
+    """Carry a run on, show it, and exit with its code.
+
+    Args:
+        path: the ledger.
+        act: what to do with it.
+        manner: how to behave.
+        items: the file that is read, which must not be written to.
+        **opening: for ``Ledger``.
+
+    Raises:
+        LedgerError: what a person must know.
+    """
+    _require_writable(manner.output, items, path)
+    silence()
+    observe = observer(manner.log_format) if manner.verbose else None
+    progress = progress_for(quiet=manner.quiet, observe=observe)
+    ledger = Ledger(path, listener=progress, **opening)
+    try:
+        with progress, stoppable(ledger.stop, progress.announce) as stopping:
+
+            def sending() -> None:
+                stopping.is_sending = True
+
+            progress.on_sending = sending
+            summary = act(ledger, _confirming(progress, manner, bool(opening.get("simulate"))), progress.reading)
+    except LedgerError as problem:
+        if not stopping.exit_code:
+            raise
+        say(f"{problem.what}\nnext: {problem.next or _again(path, manner)}")
+        click.get_current_context().exit(stopping.exit_code)
+    if summary.exit_code < 0:
+        summary = msgspec.structs.replace(summary, exit_code=stopping.exit_code or 130)
+    _end(ledger, summary, manner)
+
+
+def _require_writable(output: str | None, items: str, ledger: Path) -> None:
+    """Refuse what could not be written in the end, before anything is spent."""
+    if output is None:
+        return
+    target = Path(output)
+    if output == "-":
+        raise UsageError("-o writes a file", next=f"ledger results {ledger} writes to standard output")
+    if target.is_dir() or not target.parent.is_dir():
+        raise UsageError(
+            f"{output} cannot be written: {'it is a' if target.is_dir() else 'there is no such'} directory"
+        )
+    taken = [Path(items), ledger]
+    if target.exists() and any(other.exists() and target.samefile(other) for other in taken):
+        raise UsageError(f"-o {output} would overwrite the run's own file", next="name another file")
+
+
+def _confirming(progress: Progress, manner: Manner, simulated: bool) -> Confirm:
+    def confirm(estimate: Estimate) -> bool:
+        if isinstance(progress, LiveProgress):
+            progress.pause()
+        if not manner.quiet:
+            batches = sum(1 for _ in plan(progress.state))
+            is_simulated = simulated or progress.state.origin == "simulator"
+            say(estimate_screen(estimate, batches=batches, simulated=is_simulated))
+        ceiling = estimate.total.cost_ceiling_usd
+        dear = ceiling is None or ceiling > ASK_ABOVE_USD
+        if not dear or manner.yes or simulated or progress.state.origin == "simulator":
+            return True
+        if not is_terminal(0) or not is_terminal(2):
+            return True
+        return click.confirm("Send?", err=True)
+
+    return confirm
+
+
+def _end(ledger: Ledger, summary: Summary, manner: Manner) -> NoReturn:
+    if manner.as_json:
+        answer_json(summary)
+    else:
+        answer(summary_screen(summary))
+    failed = failed_line(summary)
+    if failed and not manner.quiet:
+        say(failed)
+    written = _write_answers(ledger, summary, manner)
+    if summary.state == "interrupted":
+        if summary.open_batches:
+            goes = "goes" if summary.open_batches == 1 else "go"
+            say(f"{counted(summary.open_batches, 'batch')} {goes} on at the service; nothing is lost")
+        say(f"next: {_again(ledger.path, manner)}")
+    elif summary.next and not (written and not summary.exit_code):
+        say(f"next: {summary.next}")
+    click.get_current_context().exit(summary.exit_code)
+
+
+def _write_answers(ledger: Ledger, summary: Summary, manner: Manner) -> bool:
+    if manner.output is None:
+        return False
+    if summary.state != "finished":
+        if summary.state != "interrupted":
+            say(f"{manner.output} is not written yet: {summary.pending:,} of {summary.asked:,} items are pending")
+        return False
+    written = write_atomically(manner.output, ledger.result_lines())
+    if not manner.quiet:
+        note = " (SIMULATED)" if summary.simulated else ""
+        say(f"{counted(written, 'answer')} written to {manner.output}{note}")
+    return True
+
+
+def _again(path: Path, manner: Manner) -> str:
+    return f"ledger resume {path}" + (f" -o {manner.output}" if manner.output else "")

@@ -1,0 +1,201 @@
+"""Options that several commands share, and how a command finds its ledger."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from .application import DEBUG
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LEDGER_SUFFIX = ".ledger"
+
+
+# ── what people write ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Duration(click.ParamType[float]):
+    """``0.2``, ``90s``, ``15m``; seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        from ledger.core.units import parse_duration
+
+        try:
+            return value if isinstance(value, float) else parse_duration(value)
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class Size(click.ParamType[int]):
+    """``64MB``, ``500KB``; bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes."""
+        from ledger.core.units import parse_size
+
+        try:
+            return value if isinstance(value, int) else parse_size(value)
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+def _system(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is None or not value.startswith("@"):
+        return value
+    try:
+        return Path(value[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise click.BadParameter(f"{value[1:]} cannot be read: {problem}", ctx, param) from problem
+
+
+def split_commas(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Return the words of ``a,b``; None where nothing was said."""
+    return None if value is None else tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def _debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    ctx.meta[DEBUG] = value
+
+
+# ── groups of options ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+ledger_option: Callable[[F], F] = click.option(
+    "-l", "--ledger", "ledger_file", metavar="FILE", help="The ledger; by default the only *.ledger here."
+)
+ledger_operand: Callable[[F], F] = _all(
+    click.argument("operand", metavar="[LEDGER]", required=False, default=None),
+    ledger_option,
+)
+"""For commands without another operand: the ledger by position, too."""
+
+debug_option: Callable[[F], F] = click.option(
+    "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_debug, help="Show tracebacks of errors."
+)
+json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
+
+item_options: Callable[[F], F] = _all(
+    click.option("--model", metavar="MODEL", help="For items that name none."),
+    click.option("--max-tokens", type=int, metavar="N", help="For items that say none; there is no default."),
+    click.option("--system", metavar="TEXT|@FILE", callback=_system, help="For items without a system prompt."),
+    click.option(
+        "--param", "params", metavar="KEY=JSON", multiple=True, help="Any other parameter of the Messages API."
+    ),
+    click.option("--beta", "betas", metavar="NAME", multiple=True, help="An anthropic-beta header of every batch."),
+    click.option(
+        "--allow-model", "allowed_models", metavar="MODEL", multiple=True, help="A model that ledger does not know."
+    ),
+    click.option("--skip-invalid", is_flag=True, default=None, help="Run without the lines that are no valid items."),
+    click.option("--opaque-ids", is_flag=True, default=None, help="Show the service no part of your ids."),
+)
+"""What is asked; a later run of the same ledger cannot change it."""
+
+chunk_options: Callable[[F], F] = _all(
+    click.option("--chunk-requests", type=int, metavar="N", help="Requests in a batch, at most.  [10000]"),
+    click.option("--chunk-bytes", type=Size(), metavar="SIZE", help="Bytes in a batch, at most.  [64MB]"),
+    click.option("--tier", metavar="start|build|scale", help="Your usage tier: how much may wait there.  [start]"),
+)
+
+policy_options: Callable[[F], F] = _all(
+    chunk_options,
+    click.option("--max-attempts", type=int, metavar="N", help="Times that an item is sent, at most.  [3]"),
+    click.option("--poll", "poll_seconds", type=Duration(), metavar="DURATION", help="How often to ask.  [60s]"),
+    click.option(
+        "--settle",
+        "settle_seconds",
+        type=Duration(),
+        metavar="DURATION",
+        help="Before a batch that nobody lists counts as never accepted.  [15m]",
+    ),
+    click.option(
+        "--on-uncertain",
+        type=click.Choice(["repeat", "hold"]),
+        help="When that time is over: send again, or ask you.  [repeat]",
+    ),
+    click.option(
+        "--accept", metavar="OUTCOME,…", callback=split_commas, help="Outcomes that are as good as ok: truncated,…"
+    ),
+)
+"""How a run is conducted; can be said anew at any time."""
+
+service_options: Callable[[F], F] = click.option(
+    "--base-url", metavar="URL", help="The service.  [as in the SDK: ANTHROPIC_BASE_URL]"
+)
+
+conduct_options: Callable[[F], F] = _all(
+    click.option("-o", "--output", metavar="ANSWERS", help="Write the answers to a file when the run is finished."),
+    click.option("--once", is_flag=True, help="Do what can be done now and return: for cron and Airflow."),
+    click.option("--take-over", is_flag=True, help="End the process that is writing this ledger, and go on."),
+    click.option("--yes", is_flag=True, help="Ask nothing. Off a terminal nothing is ever asked."),
+    json_option,
+    click.option("-q", "--quiet", is_flag=True, help="Say only what needs a person."),
+    click.option("-v", "--verbose", is_flag=True, help="Log every durable event on standard error."),
+    click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of what -v logs.  [text]"),
+    debug_option,
+)
+"""How `run` and `resume` behave towards whoever started them."""
+
+
+def choices_of(said: dict[str, Any]) -> Any:
+    """Return the library's Choices of what options said; empty lists were not said."""
+    from ledger.choices import Choices
+    from ledger.core.items import parse_param
+
+    said = dict(said)
+    if "params" in said:
+        said["params"] = dict(parse_param(text) for text in said["params"]) or None
+    for name in ("betas", "allowed_models"):
+        if name in said:
+            said[name] = tuple(said[name]) or None
+    return Choices(**said)
+
+
+# ── the ledger ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def find_ledger(option: str | None, operand: str | None = None) -> Path:
+    """Return the ledger that is meant: the one named, else the only one in this directory.
+
+    Raises:
+        UsageError: two are named, or none is and there is not exactly one here.
+    """
+    from ledger.core.errors import UsageError
+
+    if option and operand and Path(option) != Path(operand):
+        raise UsageError(f"two ledgers are named, {operand} and {option}", next="name one")
+    named = option or operand
+    if named:
+        return Path(named)
+    here = sorted(name for name in os.listdir() if name.endswith(LEDGER_SUFFIX))  # noqa: PTH208 - names, as typed
+    if len(here) == 1:
+        return Path(here[0])
+    context = click.get_current_context()
+    command = f"{context.command_path} --ledger"
+    if not here:
+        raise UsageError(
+            f"there is no *{LEDGER_SUFFIX} in this directory",
+            next=f"{command} FILE, or begin with: ledger run ITEMS",
+        )
+    raise UsageError(
+        f"there are {len(here)} ledgers in this directory, and none was named",
+        next="one of\n" + "\n".join(f"  {command} {name}" for name in here),
+    )

@@ -1,0 +1,1 @@
+"""What is shown to people: values in, text out."""

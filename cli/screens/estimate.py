@@ -1,0 +1,53 @@
+"""What a run may cost, before anything is spent."""
+
+from __future__ import annotations
+
+from ledger.core.costs import Estimate, EstimateRow
+from ledger.core.units import format_bytes
+
+from .money import usd
+from .tables import table
+
+_HEADER = ("at batch price", "requests", "expected", "at most")
+
+
+def estimate_screen(estimate: Estimate, *, batches: int, simulated: bool, assumptions: bool = False) -> str:
+    """Return the preview.
+
+    Args:
+        estimate: what is to be sent.
+        batches: in how many.
+        simulated: whether nothing will be spent.
+        assumptions: whether to say what the figures rest on.
+    """
+    total = estimate.total
+    rows = [_row(row) for row in estimate.rows]
+    if len(rows) > 1:
+        rows.append(_row(total))
+    rows.append(("at standard price", "", usd(total.standard_usd), usd(total.standard_ceiling_usd)))
+    lines = [
+        f"{counted(total.requests, 'request')}, {format_bytes(total.bytes)}, {counted(batches, 'batch')}; "
+        f"about {total.input_tokens:,} input tokens",
+        table(rows, "lrrr", header=_HEADER, elastic=0),
+        f"prices of {estimate.quoted_on}: {estimate.source}",
+    ]
+    if assumptions:
+        lines += [f"  {assumption}" for assumption in estimate.assumptions]
+    if simulated:
+        lines.append("SIMULATED: nothing is spent")
+    return "\n".join(lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 batch``, ``2 batches``."""
+    plural = "es" if noun.endswith("h") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def _row(row: EstimateRow) -> tuple[str, ...]:
+    return (
+        row.model,
+        f"{row.requests:,}",
+        usd(row.cost_usd),
+        usd(row.cost_ceiling_usd),
+    )

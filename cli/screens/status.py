@@ -1,0 +1,67 @@
+"""Where a run stands: the summary, its batches, and what needs a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ledger.summary import BatchStatus, Status
+
+from .summary import summary_screen
+from .tables import table
+
+DONE_SHOWN = 5
+"""Batches that are done are history: the last few are enough, unless all are asked for."""
+
+_DONE = ("collected", "lost")
+_HEADER = ("chunk", "batch", "status", "requests", "created (UTC)")
+
+
+def status_screen(status: Status, *, every_batch: bool = False) -> str:
+    """Return the status as text; ``every_batch`` shows those that are done, too."""
+    parts = [summary_screen(status.summary)]
+    if status.batches:
+        parts.append(_batches(status.batches, every_batch=every_batch))
+    parts += [text for text in (_people(status), _notes(status)) if text]
+    return "\n\n".join(parts)
+
+
+def _batches(batches: Sequence[BatchStatus], *, every_batch: bool) -> str:
+    done = [batch for batch in batches if batch.status in _DONE]
+    hidden = {batch.chunk for batch in done[:-DONE_SHOWN]} if not every_batch else set()
+    shown = [batch for batch in batches if batch.chunk not in hidden]
+    text = table([_row(batch) for batch in shown], "rllrl", header=_HEADER, elastic=1)
+    return text + (f"\n{len(hidden):,} more are collected (--batches shows all)" if hidden else "")
+
+
+def _row(batch: BatchStatus) -> tuple[str, ...]:
+    created = batch.created_at.replace("T", " ").removesuffix("Z")[5:16]
+    status = "held" if batch.held else batch.status
+    return (str(batch.chunk), batch.batch or "-", status, f"{batch.requests:,}", created)
+
+
+def _people(status: Status) -> str:
+    """Return what needs a person, each with the command that settles it."""
+    lines: list[str] = []
+    for pause in status.pauses:
+        lines += [f"paused by {pause['reason']}: {pause['detail']}", f"  next: {pause['lift']}"]
+    for hold in status.holds:
+        lines += [f"chunk {hold['chunk']} is held: {hold['detail'] or hold['reason']}", f"  next: {hold['lift']}"]
+    for twin in status.twins:
+        proven = "proven by its rows" if twin["proven"] == "yes" else "by its size"
+        lines += [
+            f"chunk {twin['chunk']} has a second batch, {twin['batch']} ({proven})",
+            f"  next: {twin['lift']}",
+        ]
+    lines += [f"alarm: {alarm}" for alarm in status.alarms]
+    return "\n".join(lines)
+
+
+def _notes(status: Status) -> str:
+    lines: list[str] = []
+    if status.findings:
+        lines.append(f"findings: {status.findings:,} (ledger replay --audit shows them)")
+    if status.writer:
+        lines.append(f"at work: {status.writer}")
+    if not status.head_verified:
+        lines.append("head unverified: nothing beside this file says how far it had got")
+    return "\n".join(lines)

@@ -1,0 +1,50 @@
+"""How a run stands when a command ends."""
+
+from __future__ import annotations
+
+from ledger.summary import Summary
+
+from .estimate import counted
+from .money import usd
+from .tables import table
+
+SIMULATED_NOTE = "SIMULATED: no service was asked, nothing was spent, and nobody wrote these answers"
+_FAILED_SHOWN = 5
+
+
+def summary_screen(summary: Summary) -> str:
+    """Return the summary as a table: what, how much, and a remark."""
+    where = f"{summary.state}; the log is at position {summary.position:,}"
+    rows = [("asked", f"{summary.asked:,}", f"{counted(summary.batches, 'batch')} made")]
+    rows += [(outcome, f"{count:,}", "") for outcome, count in summary.outcomes.items()]
+    if summary.pending:
+        at_service = f"{counted(summary.open_batches, 'batch')} at the service" if summary.open_batches else ""
+        rows.append(("pending", f"{summary.pending:,}", at_service))
+    if summary.rejected:
+        rows.append(("skipped", f"{summary.rejected:,}", "lines that were no valid items"))
+    rows += [
+        ("input tokens", f"{summary.tokens.input:,}", _cached(summary)),
+        ("output tokens", f"{summary.tokens.output:,}", ""),
+        ("cost", usd(summary.cost_usd), f"at batch price; the standard price is {usd(summary.standard_usd)}"),
+    ]
+    lines = [f"{summary.ledger}: {where}", table(rows, "lrl")]
+    if summary.simulated:
+        lines.insert(1, SIMULATED_NOTE)
+    return "\n".join(lines)
+
+
+def failed_line(summary: Summary) -> str:
+    """Return which items ended neither ok nor accepted, the first few by name; empty where all is well."""
+    failed = summary.failed_ids
+    if not failed:
+        return ""
+    shown = ", ".join(failed[:_FAILED_SHOWN])
+    rest = len(failed) - _FAILED_SHOWN
+    return f"not ok: {shown}" + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def _cached(summary: Summary) -> str:
+    tokens = summary.tokens
+    if not tokens.cache_write and not tokens.cache_read:
+        return ""
+    return f"and {tokens.cache_write:,} written to the cache, {tokens.cache_read:,} read from it"
