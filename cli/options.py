@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 
@@ -167,6 +167,18 @@ def choices_of(said: dict[str, Any]) -> Any:
         if name in said:
             said[name] = tuple(said[name]) or None
     return Choices(**said)
+
+
+def require_other_file(rejects: IO[bytes] | None, items: str) -> None:
+    """Refuse to write bad lines over the items.
+
+    Raises:
+        UsageError: both are the same file.
+    """
+    if rejects is not None and Path(rejects.name).resolve() == Path(items).resolve():
+        from ledger.core.errors import UsageError
+
+        raise UsageError("--rejects would overwrite the items", next="name another file")
 
 
 # ── the ledger ──────────────────────────────────────────────────────────────────────────────────────────────────

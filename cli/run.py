@@ -7,7 +7,15 @@ from typing import IO, Any
 
 import click
 
-from .options import choices_of, conduct_options, item_options, ledger_option, policy_options, service_options
+from .options import (
+    choices_of,
+    conduct_options,
+    item_options,
+    ledger_option,
+    policy_options,
+    require_other_file,
+    service_options,
+)
 
 
 @click.command("run", short_help="Take in items, send them, wait, and store every answer.")
@@ -37,8 +45,7 @@ def command(items: str, ledger_file: str | None, rejects: IO[bytes] | None, **sa
 
     if items == "-" and not ledger_file:
         raise UsageError("standard input has no name to call the ledger by", next="… | ledger run - --ledger FILE")
-    if rejects is not None and Path(rejects.name).resolve() == Path(items).resolve():
-        raise UsageError("--rejects would overwrite the items", next="name another file")
+    require_other_file(rejects, items)
     manner = Manner.taken_from(said)
     simulate, once, add, keep = (said.pop(name) for name in ("simulate", "once", "add", "keep"))
     opening = {"simulate": simulate, "base_url": said.pop("base_url"), "take_over": said.pop("take_over")}

@@ -1,0 +1,34 @@
+"""``ledger check``."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+from .options import choices_of, chunk_options, debug_option, item_options, json_option, require_other_file
+
+
+@click.command("check", short_help="Say what is wrong with items, how they would be sent, and what they may cost.")
+@click.argument("items")
+@item_options
+@click.option("--rejects", type=click.File("wb", lazy=True), metavar="FILE", help="Write every bad line, with reasons.")
+@chunk_options
+@json_option
+@debug_option
+def command(items: str, rejects: IO[bytes] | None, as_json: bool, **said: Any) -> None:
+    """Say what is wrong with ITEMS, how they would be sent, and what they may cost.
+
+    Needs no key, asks nobody, leaves nothing behind and spends nothing.
+    """
+    from ledger.ledger import Ledger
+
+    from .output import answer, answer_json
+    from .screens.check import check_screen
+
+    require_other_file(rejects, items)
+    check = Ledger("check.ledger").check(items, choices=choices_of(said), rejects=rejects)
+    if as_json:
+        answer_json(check)
+    else:
+        answer(check_screen(check, items=items))

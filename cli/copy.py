@@ -1,0 +1,25 @@
+"""``ledger copy``."""
+
+from __future__ import annotations
+
+import click
+
+from .options import debug_option, find_ledger, ledger_option
+
+
+@click.command("copy", short_help="Make a legitimate copy of a ledger.")
+@click.argument("destination", metavar="DEST")
+@ledger_option
+@debug_option
+def command(destination: str, ledger_file: str | None) -> None:
+    """Copy the ledger to DEST, its head with it; also while a process is at work on it.
+
+    Go on with one of the two only: what the other submits, this one cannot know.
+    """
+    from ledger.ledger import Ledger
+
+    from .output import answer
+
+    path = find_ledger(ledger_file)
+    Ledger(path).copy(destination)
+    answer(f"{path} copied to {destination}")

@@ -1,0 +1,57 @@
+"""``ledger replay``."""
+
+from __future__ import annotations
+
+import click
+
+from .options import debug_option, find_ledger, json_option, ledger_operand
+
+AUDIT_FAILED = 5
+
+
+@click.command("replay", short_help="Refold the log: the state at any position, or with --audit the proof.")
+@ledger_operand
+@click.option("--to", "position", type=click.IntRange(min=0), metavar="POSITION", help="Stop behind this event.")
+@click.option("--audit", "is_audit", is_flag=True, help="Check everything that the log promises; 5 if anything is off.")
+@click.option(
+    "--expect-head", metavar="POSITION:HASH", help="A head that an earlier audit printed; nothing before it may differ."
+)
+@json_option
+@debug_option
+def command(
+    operand: str | None,
+    ledger_file: str | None,
+    position: int | None,
+    is_audit: bool,
+    expect_head: str | None,
+    as_json: bool,
+) -> None:
+    """Refold the log from its first event, without any effect.
+
+    Shows the state at a position, or with --audit whether everything holds: chain, order, transitions, one live batch
+    a chunk, results = submitted = counted, payloads, money.
+    """
+    from ledger.core.errors import UsageError
+    from ledger.ledger import Ledger
+
+    from .output import answer, answer_json
+    from .screens.audit import audit_screen
+    from .screens.status import status_screen
+
+    is_audit = is_audit or expect_head is not None
+    if is_audit and position is not None:
+        raise UsageError("an audit is of the whole log", next="pass --to or --audit, not both")
+    path = find_ledger(ledger_file, operand)
+    if not is_audit:
+        status = Ledger(path).replay(position)
+        if as_json:
+            answer_json(status)
+        else:
+            answer(status_screen(status, every_batch=True))
+        return
+    report = Ledger(path).audit(expect_head)
+    if as_json:
+        answer_json(report)
+    else:
+        answer(audit_screen(report, ledger=str(path)))
+    click.get_current_context().exit(0 if report.ok else AUDIT_FAILED)

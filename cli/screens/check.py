@@ -1,0 +1,23 @@
+"""What checking items found."""
+
+from __future__ import annotations
+
+from ledger.core.units import format_bytes
+from ledger.ledger import Check
+
+from .estimate import counted, estimate_screen
+from .tables import table
+
+
+def check_screen(check: Check, *, items: str) -> str:
+    """Return what would be sent and what it may cost."""
+    largest = f"{counted(check.largest_batch_requests, 'request')}, {format_bytes(check.largest_batch_bytes)}"
+    rows = [
+        ("requests", f"{check.requests:,}"),
+        ("repetitions", f"{check.deduplicated:,}"),
+        ("lines that are no items", f"{check.rejected:,}"),
+        ("largest batch", largest),
+        ("ledger before answers", format_bytes(check.ledger_bytes)),
+    ]
+    preview = estimate_screen(check.estimate, batches=check.batches, simulated=False, assumptions=True)
+    return f"{items}: nothing is wrong with what would be sent\n{table(rows, 'll')}\n\n{preview}"
