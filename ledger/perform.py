@@ -79,14 +79,8 @@ def submit(job: SubmitJob, tools: Tools) -> list[e.AnyEvent]:
     except CallError as error:
         return [call_failed("submit", error)]
     seen_workspace = page.reply.workspace
-    if job.workspace and seen_workspace and seen_workspace != job.workspace:
-        return [
-            e.RunPaused(
-                reason="workspace",
-                detail=f"this ledger belongs to workspace {job.workspace}, the key to {seen_workspace}",
-                lift=f"ledger resume (with a key of workspace {job.workspace})",
-            )
-        ]
+    if paused := _other_workspace(job.workspace, seen_workspace):
+        return paused
     newest = page.batches[0] if page.batches else None
     submission = chunk.submission + 1
     near = (newest.created_at if newest else 0) - LISTING_MARGIN_US
@@ -204,6 +198,19 @@ def refusal(chunk: Chunk, submission: int, error: CallError, *, released: bool) 
     )
 
 
+def _other_workspace(ours: str, answered: str) -> list[e.AnyEvent]:
+    """Return the pause for an answer from a workspace that is not ours, where nothing of ours can be seen."""
+    if not ours or answered in ("", ours):
+        return []
+    return [
+        e.RunPaused(
+            reason="workspace",
+            detail=f"this ledger belongs to workspace {ours}, the key to {answered}",
+            lift=f"ledger resume (with a key of workspace {ours})",
+        )
+    ]
+
+
 def call_failed(command: str, error: CallError) -> e.CallFailed:
     """Return the event of a call that did not work."""
     return e.CallFailed(
@@ -290,6 +297,7 @@ class InspectJob(NamedTuple):
     batch: str
     nonces: dict[str, tuple[int, int]]
     twin: e.TwinFound | None
+    workspace: str
 
 
 def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
@@ -306,7 +314,9 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
             if answer is not None and answer.usage is not None and answer.billed:
                 usage += answer.usage
     except CallError as error:
-        if error.status != 404 or not error.envelope:
+        if paused := _other_workspace(job.workspace, error.workspace):
+            return paused
+        if error.status != 404 or not error.envelope or _is_open(job.batch, tools):
             return [call_failed(f"inspect:{job.batch}", error)]
     verdict = verdict or e.CandidateInspected(batch=job.batch, verdict="unreadable")
     events: list[e.AnyEvent] = [verdict]
@@ -316,6 +326,14 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
         elif verdict.verdict == "foreign":
             events.append(e.TwinAcknowledged(chunk=job.twin.chunk, batch=job.batch))
     return events
+
+
+def _is_open(batch: str, tools: Tools) -> bool:
+    """Return whether a batch without results will have some: what cannot be known yet must not count as unreadable."""
+    try:
+        return tools.gateway.retrieve(batch).batch.status != "ended"
+    except CallError as error:
+        return error.status != 404 or not error.envelope
 
 
 def _whose(job: InspectJob, row: bytes) -> e.CandidateInspected | None:
@@ -347,6 +365,7 @@ class CollectJob(NamedTuple):
     stored: dict[str, int]
     max_attempts: int
     cancel_wanted: bool
+    workspace: str
 
 
 class _Spooled(NamedTuple):
@@ -370,6 +389,8 @@ def collect(job: CollectJob, tools: Tools) -> list[e.AnyEvent]:
         try:
             spooled = _download(job, tools, spool)
         except CallError as error:
+            if paused := _other_workspace(job.workspace, error.workspace):
+                return paused
             if error.status in (404, 410) and error.envelope:
                 return _unavailable(chunk, error, tools)
             return [call_failed(key, error)]
@@ -566,11 +587,13 @@ def _conclude(job: CollectJob, spooled: _Spooled, tallies: dict[str, int]) -> It
 # ── cancel ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def cancel(batch: str, tools: Tools) -> list[e.AnyEvent]:
+def cancel(batch: str, tools: Tools, workspace: str = "") -> list[e.AnyEvent]:
     """Ask the service to cancel a batch; a batch that has ended is left as it is."""
     try:
         return [e.CancelAccepted(batch=batch, status=tools.gateway.cancel(batch).batch.status)]
     except CallError as error:
+        if paused := _other_workspace(workspace, error.workspace):
+            return paused
         if error.status in (400, 404, 409, 422):
             return [e.CancelAccepted(batch=batch, status=f"refused: {(error.message or error.what)[:200]}")]
         return [call_failed(f"cancel:{batch}", error)]

@@ -303,13 +303,14 @@ class Runner:
                     for chunk in state.chunks.values()
                     for submission in range(1, chunk.submission + 1)
                 }
-                inspect = perform.InspectJob(batch, nonces, state.twins.get(batch))
+                inspect = perform.InspectJob(batch, nonces, state.twins.get(batch), state.workspace)
                 return lambda: perform.inspect(inspect, tools)
             case Collect(number):
                 collect = self._collect_job(number)
                 return lambda: perform.collect(collect, tools)
             case Cancel(batch):
-                return lambda: perform.cancel(batch, tools)
+                workspace = state.workspace
+                return lambda: perform.cancel(batch, tools, workspace)
             case _:
                 assert_never(command)
 
@@ -333,6 +334,7 @@ class Runner:
             stored=dict(state.stored[number]),
             max_attempts=state.policy.max_attempts,
             cancel_wanted=chunk.batch in state.cancels,
+            workspace=state.workspace,
         )
 
     def _emit(self, events: Sequence[e.AnyEvent], results: Sequence[ResultBlock] = ()) -> None:
