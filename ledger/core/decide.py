@@ -237,10 +237,8 @@ def _in_doubt(state: RunState) -> list[Chunk]:
 def _look(state: RunState, now: int, plan: _Plan) -> None:
     policy = state.policy
     doubtful = _in_doubt(state)
-    last_scan = state.collected_position > state.listed_position and any(
-        chunk.presumed_absent for chunk in state.chunks.values()
-    )
-    finishing = last_scan and not state.unfinished
+    twins_possible = any(chunk.presumed_absent for chunk in state.chunks.values())
+    finishing = twins_possible and state.collected_position > state.listed_position and not state.unfinished
     dues: list[int] = []
     if doubtful:
         fresh = any(not chunk.seen_at for chunk in doubtful)
@@ -267,7 +265,7 @@ def _look(state: RunState, now: int, plan: _Plan) -> None:
     if now < due <= now + 2 * policy.poll_us:
         plan.wait(due)
     elif _ready(state, now, plan, "look"):
-        plan.commands.append(Look(evidence=bool(doubtful or finishing or state.twins), horizon=horizon(state)))
+        plan.commands.append(Look(evidence=bool(doubtful or twins_possible), horizon=horizon(state)))
 
 
 def _inspect(state: RunState, now: int, plan: _Plan) -> None:

@@ -52,7 +52,8 @@ def looked_events(state: RunState, looked: Looked) -> Iterator[e.AnyEvent]:
             asked_at=looked.asked_at,
             server_date=looked.server_date,
             complete=looked.complete,
-            candidates=candidates,
+            # Where nothing is in doubt the list was a scan for twins, hours of them: their names would fill the log.
+            candidates=candidates if state.chunks_in("uncertain") else (),
         )
         yield from _twins(state, candidates)
     yield from _gone(state, looked)

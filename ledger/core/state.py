@@ -472,7 +472,8 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
         case e.TwinAcknowledged():
             if event.batch not in state.twins:
                 _illegal(position, event, "no such twin")
-            del state.twins[event.batch]
+            chunk = state.chunks[state.twins.pop(event.batch).chunk]
+            _put(state, replace(chunk, disowned=(*chunk.disowned, event.batch)))  # the next list shows it again
         case e.StatusPolled():
             _status_polled(state, position, at, event)
         case e.ResultsShort():
