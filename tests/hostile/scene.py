@@ -81,7 +81,7 @@ class Scene:
         self._settings = msgspec.structs.replace(
             settings, faults=msgspec.structs.replace(settings.faults, faults=(*settings.faults.faults, *faults))
         )
-        self._said = {
+        self.said = {
             "model": "claude-haiku-4-5",
             "max_tokens": 256,
             "chunk_requests": 4,
@@ -122,15 +122,15 @@ class Scene:
         """Run until the run ends or is stuck."""
         ledger, watcher = self.ledger(read_seconds=read_seconds)
         try:
-            return ledger.run(self.items, once=once, **self._said)
+            return ledger.run(self.items, once=once, **self.said)
         finally:
             self._remember(watcher)
 
-    def resume(self, *, lift: Sequence[str] = ()) -> Summary:
+    def resume(self, *, lift: Sequence[str] = (), once: bool = False) -> Summary:
         """Go on as another process."""
         ledger, watcher = self.ledger()
         try:
-            return ledger.resume(lift=lift)
+            return ledger.resume(lift=lift, once=once)
         finally:
             self._remember(watcher)
 
