@@ -126,6 +126,7 @@ class Runner:
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._running: dict[str, Command] = {}
         self._stopping = False
+        self._over = False
         self._answered = False
         self._unanswered = 0
 
@@ -149,6 +150,12 @@ class Runner:
         Raises:
             LedgerError: the log could not be written, or something happened that must not.
         """
+        try:
+            return self._run(once=once)
+        finally:
+            self._over = True  # nobody listens from here on: what still works must not wait for an answer
+
+    def _run(self, *, once: bool) -> int:
         looked_once = not once
         while not self._stopping:
             self._take(block_seconds=0)
@@ -344,7 +351,9 @@ class Runner:
         message = _Message(events=events, results=results, done=threading.Event(), refused=[])
         self._messages.put(message)
         assert message.done is not None
-        message.done.wait()
+        while not message.done.wait(SLICE_SECONDS):
+            if self._over:
+                raise StoppedError
         if message.refused:
             raise StoppedError from message.refused[0]
 
