@@ -26,8 +26,9 @@ from ledger.core.spending import cost_groups
 from ledger.core.state import RunState
 from ledger.files import export
 from ledger.files.audit import replay
-from ledger.files.export import Answered, answers, source_row, with_custom_id, write_atomically
+from ledger.files.export import Answered, answers, source_row, write_atomically
 from ledger.files.intake import Intake
+from ledger.files.renaming import with_custom_id
 from ledger.ports import RequestPayload
 from ledger.runner import Writer
 from ledger.service.simulator.faults import Fault
