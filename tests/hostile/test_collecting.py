@@ -1,4 +1,4 @@
-"""Statuses and results over a real socket: whatever the service returns, each row is stored once or its lack is said."""
+"""Statuses and results over a real socket: each row is stored once, or its lack is said, whatever comes back."""
 
 from __future__ import annotations
 
