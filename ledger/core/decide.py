@@ -86,7 +86,8 @@ def decide(state: RunState, now: int) -> Decision:
         return plan.decision()
     if not state.unfinished and not any(True for _ in state.live_chunks()):
         return _finish(state)
-    if not state.chunks_in("prepared", "released", "submitted", "ended") and not _in_doubt(state) and not plan.wakes:
+    at_work = state.chunks_in("prepared", "released", "submitted") or _in_doubt(state)
+    if not at_work and not plan.wakes:  # what has ended and is held waits for a person, like every other hold
         return plan.decision(_stuck(state))
     return plan.decision()
 
