@@ -75,7 +75,8 @@ def conduct(path: Path, act: Act, manner: Manner, items: str = "", **opening: An
     except LedgerError as problem:
         if not stopping.exit_code:
             raise
-        say(f"{problem.what}\nnext: {problem.next or _again(path, manner)}")
+        again = _again(path, manner) if path.exists() else "the same command again: nothing was done yet"
+        say(f"{problem.what}\nnext: {problem.next or again}")
         click.get_current_context().exit(stopping.exit_code)
     if summary.exit_code < 0:
         summary = msgspec.structs.replace(summary, exit_code=stopping.exit_code or 130)

@@ -70,7 +70,13 @@ def command(
         answer(url)
         say(f"SIMULATED service; in another shell: export ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=simulated")
 
-    run(port, settings, state, speed=speed, host=host, announce=announce)
+    try:
+        run(port, settings, state, speed=speed, host=host, announce=announce)
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        raise UsageError(
+            f"port {port} of {host} cannot be listened on", why=why, next="--port 0 takes a free one"
+        ) from (problem)
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:

@@ -336,6 +336,8 @@ class Ledger:
             state = load_state(log)
             self._simulate = self._simulate or state.origin == SIMULATOR
         events = request_events(state, request)  # refused here, by name, whoever is going to do it
+        if not events:
+            return "there is nothing to do"
         try:
             with self._writer() as writer:
                 events = request_events(writer.state, request)

@@ -8,13 +8,12 @@ from .estimate import counted
 from .money import usd
 from .tables import table
 
-SIMULATED_NOTE = "SIMULATED: no service was asked, nothing was spent, and nobody wrote these answers"
+SIMULATED_NOTE = "SIMULATED: no service was asked, nothing was spent, the answers are made up"
 _FAILED_SHOWN = 5
 
 
 def summary_screen(summary: Summary) -> str:
     """Return the summary as a table: what, how much, and a remark."""
-    where = f"{summary.state}; the log is at position {summary.position:,}"
     rows = [("asked", f"{summary.asked:,}", f"{counted(summary.batches, 'batch')} made")]
     rows += [(outcome, f"{count:,}", "") for outcome, count in summary.outcomes.items()]
     if summary.pending:
@@ -22,15 +21,21 @@ def summary_screen(summary: Summary) -> str:
         rows.append(("pending", f"{summary.pending:,}", at_service))
     if summary.rejected:
         rows.append(("skipped", f"{summary.rejected:,}", "lines that were no valid items"))
+    if not summary.batches:
+        return _lines(summary, rows)
     rows += [
         ("input tokens", f"{summary.tokens.input:,}", _cached(summary)),
         ("output tokens", f"{summary.tokens.output:,}", ""),
         ("cost", usd(summary.cost_usd), f"at batch price; the standard price is {usd(summary.standard_usd)}"),
     ]
-    lines = [f"{summary.ledger}: {where}", table(rows, "lrl")]
+    return _lines(summary, rows)
+
+
+def _lines(summary: Summary, rows: list[tuple[str, str, str]]) -> str:
+    lines = [f"{summary.ledger}: {summary.state}; the log is at position {summary.position:,}"]
     if summary.simulated:
-        lines.insert(1, SIMULATED_NOTE)
-    return "\n".join(lines)
+        lines.append(SIMULATED_NOTE)
+    return "\n".join([*lines, table(rows, "lrl")])
 
 
 def failed_line(summary: Summary) -> str:
