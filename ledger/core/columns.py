@@ -136,7 +136,12 @@ class OrdinalQueue:
         self._become(kept)
 
     def _become(self, ranges: list[int]) -> None:
-        self.ranges = array("I", ranges)
+        self.ranges = array("I")
+        for start, end in pairs(ranges):  # adjacent ranges are always one: ``take`` relies on it
+            if self.ranges and self.ranges[-1] == start:
+                self.ranges[-1] = end
+            else:
+                self.ranges.extend((start, end))
         self.skipped = 0
         self.size = sum(end - start for start, end in pairs(ranges))
 
