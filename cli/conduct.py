@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from ledger.core.costs import Estimate
-from ledger.core.errors import LedgerError, UsageError
+from ledger.core.errors import LedgerError, PausedError, UsageError
 from ledger.files.export import write_atomically
 from ledger.ledger import Confirm, Ledger
 from ledger.plan import plan
@@ -28,6 +28,10 @@ ASK_ABOVE_USD = Decimal(10)
 """Less than this at most is not worth a question."""
 
 Act = Callable[[Ledger, Confirm, Callable[[int, int], None]], Summary]
+
+
+class DeclinedError(PausedError):
+    """Somebody looked at the estimate and said no; that is no error."""
 
 
 class Manner(NamedTuple):
@@ -71,7 +75,10 @@ def conduct(path: Path, act: Act, manner: Manner, items: str = "", **opening: An
                 stopping.is_sending = True
 
             progress.on_sending = sending
-            summary = act(ledger, _confirming(progress, manner, bool(opening.get("simulate"))), progress.reading)
+            summary = act(ledger, _confirming(path, progress, manner, bool(opening.get("simulate"))), progress.reading)
+    except DeclinedError as problem:
+        say(f"{problem.what}\nnext: {problem.next}")
+        click.get_current_context().exit(problem.exit_code)
     except LedgerError as problem:
         if not stopping.exit_code:
             raise
@@ -99,7 +106,7 @@ def _require_writable(output: str | None, items: str, ledger: Path) -> None:
         raise UsageError(f"-o {output} would overwrite the run's own file", next="name another file")
 
 
-def _confirming(progress: Progress, manner: Manner, simulated: bool) -> Confirm:
+def _confirming(path: Path, progress: Progress, manner: Manner, simulated: bool) -> Confirm:
     def confirm(estimate: Estimate) -> bool:
         if isinstance(progress, LiveProgress):
             progress.pause()
@@ -113,7 +120,9 @@ def _confirming(progress: Progress, manner: Manner, simulated: bool) -> Confirm:
             return True
         if not is_terminal(0) or not is_terminal(2):
             return True
-        return click.confirm("Send?", err=True)
+        if not click.confirm("Send?", err=True):
+            raise DeclinedError("nothing was sent", next=_again(path, manner))
+        return True
 
     return confirm
 

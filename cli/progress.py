@@ -109,7 +109,7 @@ class PlainProgress(Progress):
 
 
 class LiveProgress(Progress):
-    """One line that is overwritten; what a person should know stays above it."""
+    """One sentence that is overwritten; what a person should know stays above it."""
 
     def __init__(self, observe: Observer | None = None) -> None:
         super().__init__(observe)
@@ -164,7 +164,7 @@ class LiveProgress(Progress):
         now = time.monotonic()
         if self._live is not None and now - self._drawn_at >= REDRAW_SECONDS:
             self._drawn_at = now
-            self._live.update(Text(printable(text), no_wrap=True, overflow="ellipsis"), refresh=True)
+            self._live.update(Text(printable(text)), refresh=True)
 
 
 def progress_for(*, quiet: bool, observe: Observer | None = None) -> Progress:

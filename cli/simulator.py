@@ -11,6 +11,8 @@ import click
 
 from .options import Duration, debug_option
 
+_FAULTS = """What goes wrong, as {"faults": [{"operation": "create", "call": 2, "kind": "drop"}]}."""
+
 
 @click.command("simulator", short_help="Serve a simulated Message Batches API over HTTP.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, help="0 takes a free one.  [8787]")
@@ -21,7 +23,7 @@ from .options import Duration, debug_option
 @click.option("--speed", type=float, default=1.0, help="How many times faster than real its clock runs.  [1]")
 @click.option("--queue", type=click.IntRange(min=1), metavar="N", help="Requests that fit into its queue.  [500000]")
 @click.option("--calm", is_flag=True, help="No error, refusal or truncation unless a fault says so.")
-@click.option("--faults", metavar="JSON|FILE", help="What goes wrong; see the docstring of simulator/faults.py.")
+@click.option("--faults", metavar="JSON|FILE", help=_FAULTS)
 @debug_option
 def command(
     port: int,
@@ -73,10 +75,8 @@ def command(
     try:
         run(port, settings, state, speed=speed, host=host, announce=announce)
     except OSError as problem:
-        why = problem.strerror or str(problem)
-        raise UsageError(
-            f"port {port} of {host} cannot be listened on", why=why, next="--port 0 takes a free one"
-        ) from (problem)
+        what, why = f"port {port} of {host} cannot be listened on", problem.strerror or str(problem)
+        raise UsageError(what, why=why, next="--port 0 takes a free one") from problem
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:

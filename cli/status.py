@@ -28,5 +28,5 @@ def command(operand: str | None, ledger_file: str | None, every_batch: bool, as_
         answer_json(status)
         return
     answer(status_screen(status, every_batch=every_batch))
-    if status.summary.next and not (status.pauses or status.holds):
+    if status.summary.next and not (status.pauses or status.holds or status.writer):
         say(f"next: {status.summary.next}")
