@@ -40,6 +40,7 @@ class _Memo(msgspec.Struct, kw_only=True):
     batches: dict[str, int]
     inspected: dict[str, e.CandidateInspected]
     twins: dict[str, e.TwinFound]
+    acknowledged: dict[str, e.TwinFound]
     cancels: dict[str, bool]
     pauses: dict[str, e.RunPaused]
     failures: dict[str, Failure]

@@ -47,7 +47,7 @@ def cost_groups(state: RunState, twins: Iterable[TwinFound] | None = None) -> It
             requests=spent.requests,
             usage=spent.usage,
         )
-    for twin in state.twins.values() if twins is None else twins:
+    for twin in (*state.twins.values(), *state.acknowledged.values()) if twins is None else twins:
         if twin.usage is not None:
             yield _twin_group(state, twin)
 

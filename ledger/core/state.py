@@ -210,6 +210,7 @@ class RunState:
     """What is known about a run. Only ``evolve`` changes it. ``position`` and ``at`` are those of the last event."""
 
     __slots__ = (
+        "acknowledged",
         "alarms",
         "asked",
         "at",
@@ -287,6 +288,7 @@ class RunState:
         self.batches: dict[str, int] = {}
         self.inspected: dict[str, e.CandidateInspected] = {}
         self.twins: dict[str, e.TwinFound] = {}
+        self.acknowledged: dict[str, e.TwinFound] = {}
         self.cancels: dict[str, bool] = {}
         self.pauses: dict[str, e.RunPaused] = {}
         self.failures: dict[str, Failure] = {}
@@ -472,7 +474,8 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
         case e.TwinAcknowledged():
             if event.batch not in state.twins:
                 _illegal(position, event, "no such twin")
-            chunk = state.chunks[state.twins.pop(event.batch).chunk]
+            twin = state.acknowledged[event.batch] = state.twins.pop(event.batch)  # dealt with, and still paid for
+            chunk = state.chunks[twin.chunk]
             _put(state, replace(chunk, disowned=(*chunk.disowned, event.batch)))  # the next list shows it again
         case e.StatusPolled():
             _status_polled(state, position, at, event)

@@ -88,7 +88,7 @@ def verify_chain(log: EventLog, expected: Head | None = None) -> Iterator[tuple[
     last, prev, prev_known = 0, GENESIS, True
     noted = expected.hash if expected is not None and expected.position == 0 else None
     try:
-        for row in log.read():
+        for row in log.read(0, head.position):  # what a writer adds meanwhile is for the next audit
             position, at, type_name, data, stored = row
             if position != last + 1:
                 yield from _gap(last, position)
@@ -103,8 +103,11 @@ def verify_chain(log: EventLog, expected: Head | None = None) -> Iterator[tuple[
     except CorruptLogError as problem:
         yield last + 1, str(problem)
         return
+    beyond = next(iter(log.read(head.position, head.position + 1)), None)
+    if beyond is not None and log.head.position == head.position:
+        yield head.position + 1, f"the head says the log ends at {head.position}, and there are events after it"
     if head.position != last:
-        yield min(head.position, last) + 1, f"the head says the log ends at {head.position}, its last event is {last}"
+        yield last + 1, f"the head says the log ends at {head.position}, its last event is {last}"
     elif head.hash != prev:
         yield last, "the head's hash is not that of the last event"
     if expected is not None and noted != expected.hash:
