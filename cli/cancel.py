@@ -19,12 +19,14 @@ def command(batches: tuple[str, ...], everything: bool, ledger_file: str | None,
     Reaches the process that is at work on the ledger, if there is one.
     """
     from ledger.core.errors import UsageError
-    from ledger.ledger import Ledger
+    from ledger.ledger import NOTHING_TO_DO, Ledger
 
     from .output import answer, say
 
     if bool(batches) == everything:
         raise UsageError("name batches, or say --all", next="ledger status lists them")
     path = find_ledger(ledger_file)
-    answer(f"cancel: {Ledger(path, base_url=base_url).cancel(batches, everything=everything)}")
-    say(f"next: ledger resume {path} collects what was answered by then")
+    done = Ledger(path, base_url=base_url).cancel(batches, everything=everything)
+    answer(f"cancel: {done}")
+    if done != NOTHING_TO_DO:
+        say(f"next: ledger resume {path} collects what was answered by then")

@@ -20,8 +20,9 @@ from ledger.summary import Summary
 from .diagnostics import observer, silence
 from .output import answer, answer_json, is_terminal, say
 from .progress import LiveProgress, Progress, progress_for
-from .screens.estimate import counted, estimate_screen
+from .screens.estimate import estimate_screen
 from .screens.summary import failed_line, summary_screen
+from .screens.tables import counted
 from .signals import stoppable
 
 ASK_ABOVE_USD = Decimal(10)
@@ -120,7 +121,11 @@ def _confirming(path: Path, progress: Progress, manner: Manner, simulated: bool)
             return True
         if not is_terminal(0) or not is_terminal(2):
             return True
-        if not click.confirm("Send?", err=True):
+        try:
+            is_wanted = click.confirm("Send?", err=True)
+        except click.Abort:  # the end of input is no yes
+            is_wanted = False
+        if not is_wanted:
             raise DeclinedError("nothing was sent", next=_again(path, manner))
         return True
 

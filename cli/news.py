@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from ledger.core import events as e
 from ledger.core.state import RunState
 
+from .screens.tables import counted
+
 
 class News(NamedTuple):
     """A sentence; ``urgent`` is said even where only what needs a person is said."""
@@ -24,16 +26,16 @@ def news_of(event: e.AnyEvent, state: RunState) -> Iterator[News]:
 
 
 def _intake(event: e.IntakeCompleted, _: RunState) -> Iterator[News]:
-    said = [f"{event.lines:,} lines read", f"{event.built:,} requests"]
+    said = [f"{counted(event.lines, 'line')} read", counted(event.built, "request")]
     if event.deduplicated:
-        said.append(f"{event.deduplicated:,} repetitions")
+        said.append(counted(event.deduplicated, "repetition"))
     if event.rejected:
-        said.append(f"{event.rejected:,} lines skipped")
+        said.append(f"{counted(event.rejected, 'line')} skipped")
     yield News(", ".join(said))
 
 
 def _created(event: e.BatchCreated, _: RunState) -> Iterator[News]:
-    yield News(f"batch {event.batch} created: chunk {event.chunk}, {event.total:,} requests")
+    yield News(f"batch {event.batch} created: chunk {event.chunk}, {counted(event.total, 'request')}")
 
 
 def _polled(event: e.StatusPolled, state: RunState) -> Iterator[News]:
@@ -51,9 +53,11 @@ def _polled(event: e.StatusPolled, state: RunState) -> Iterator[News]:
 
 def _collected(event: e.BatchCollected, state: RunState) -> Iterator[News]:
     done = state.asked - state.unfinished
-    yield News(f"batch {event.batch} collected: {event.rows:,} rows; {done:,} of {state.asked:,} items are done")
+    yield News(
+        f"batch {event.batch} collected: {counted(event.rows, 'row')}; {done:,} of {state.asked:,} items are done"
+    )
     if event.missing:
-        yield News(f"batch {event.batch}: {len(event.missing):,} rows were never returned", urgent=True)
+        yield News(f"batch {event.batch}: {counted(len(event.missing), 'row')} never came", urgent=True)
 
 
 def _refused(event: e.SubmissionRefused, _: RunState) -> Iterator[News]:
@@ -102,7 +106,7 @@ def _lost(event: e.ResultsLost, _: RunState) -> Iterator[News]:
 
 
 def _short(event: e.ResultsShort, _: RunState) -> Iterator[News]:
-    yield News(f"batch {event.batch}: {event.missing:,} rows did not come; downloading again")
+    yield News(f"batch {event.batch}: {counted(event.missing, 'row')} did not come; downloading again")
 
 
 def _alarm(event: e.AlarmRaised, _: RunState) -> Iterator[News]:
@@ -126,7 +130,7 @@ def _dissolved(event: e.ChunkDissolved, _: RunState) -> Iterator[News]:
 
 
 def _recovered(event: e.LedgerRecovered, _: RunState) -> Iterator[News]:
-    yield News(f"recovered ({event.cause}): {len(event.adopted)} forgotten batches claimed")
+    yield News(f"recovered ({event.cause}): {counted(len(event.adopted), 'forgotten batch')} claimed")
 
 
 _TELLERS: dict[type[e.AnyEvent], Callable[[Any, RunState], Iterator[News]]] = {

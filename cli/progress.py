@@ -116,21 +116,10 @@ class LiveProgress(Progress):
         self._live: Live | None = None
         self._drawn_at = 0.0
 
-    def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.live import Live
-
-        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
-        self._live.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self.pause()
 
     def tell(self, at: int, text: str, *, urgent: bool = False) -> None:  # noqa: ARG002
         """Leave what needs a person above the line; the rest is on it."""
@@ -154,17 +143,25 @@ class LiveProgress(Progress):
         os.write(2, f"\r\x1b[2K{text}\n".encode())
 
     def pause(self) -> None:
-        """Take the line away, so that a question can be asked."""
+        """Take the line away, so that a question can be asked; it comes back by itself."""
         if self._live is not None:
-            self._live.update("", refresh=True)
+            self._live.stop()
+            self._live = None
 
     def _draw(self, text: str) -> None:
+        from rich.console import Console
+        from rich.live import Live
         from rich.text import Text
 
         now = time.monotonic()
-        if self._live is not None and now - self._drawn_at >= REDRAW_SECONDS:
-            self._drawn_at = now
-            self._live.update(Text(printable(text)), refresh=True)
+        if now - self._drawn_at < REDRAW_SECONDS:
+            return
+        self._drawn_at = now
+        if self._live is None:
+            console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+            self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+            self._live.start()
+        self._live.update(Text(printable(text)), refresh=True)
 
 
 def progress_for(*, quiet: bool, observe: Observer | None = None) -> Progress:

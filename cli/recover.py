@@ -21,7 +21,7 @@ def command(operand: str | None, ledger_file: str | None, items: str | None, bas
 
     from .output import answer, say
     from .progress import progress_for
-    from .screens.estimate import counted
+    from .screens.tables import counted
     from .signals import stoppable
 
     path = find_ledger(ledger_file, operand)

@@ -35,8 +35,8 @@ def command(
     from ledger.ledger import Ledger
 
     from .output import say, write_lines
-    from .screens.estimate import counted
     from .screens.summary import SIMULATED_NOTE
+    from .screens.tables import counted
 
     if sum((failed, outcomes is not None, everything)) > 1:
         raise UsageError("--failed, --outcome and --all exclude each other", next="pass one of them")

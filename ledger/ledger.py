@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from ledger.service.simulator.settings import Settings
 
 SIMULATOR = "simulator"
+NOTHING_TO_DO = "there is nothing to do"
 _SERVICE_PAUSES = ("key", "spend", "workspace")
 """Pauses that the world may have lifted meanwhile: every invocation tries once."""
 
@@ -337,7 +338,7 @@ class Ledger:
             self._simulate = self._simulate or state.origin == SIMULATOR
         events = request_events(state, request)  # refused here, by name, whoever is going to do it
         if not events:
-            return "there is nothing to do"
+            return NOTHING_TO_DO
         try:
             with self._writer() as writer:
                 events = request_events(writer.state, request)

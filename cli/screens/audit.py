@@ -5,8 +5,8 @@ from __future__ import annotations
 from ledger.core.audit import AuditReport
 
 from .costs import cost_table, discount_line
-from .estimate import counted
 from .summary import SIMULATED_NOTE
+from .tables import counted
 
 FINDINGS_SHOWN = 20
 

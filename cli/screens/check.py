@@ -5,8 +5,8 @@ from __future__ import annotations
 from ledger.core.units import format_bytes
 from ledger.ledger import Check
 
-from .estimate import counted, estimate_screen
-from .tables import table
+from .estimate import estimate_screen
+from .tables import counted, table
 
 
 def check_screen(check: Check, *, items: str) -> str:

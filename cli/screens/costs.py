@@ -6,9 +6,8 @@ from decimal import Decimal
 
 from ledger.core.costs import CostReport, CostRow, Discount
 
-from .estimate import counted
 from .money import usd, usd_column
-from .tables import table
+from .tables import counted, table
 
 
 def costs_screen(report: CostReport) -> str:

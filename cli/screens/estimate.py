@@ -6,7 +6,7 @@ from ledger.core.costs import Estimate, EstimateRow
 from ledger.core.units import format_bytes
 
 from .money import usd
-from .tables import table
+from .tables import counted, table
 
 _HEADER = ("at batch price", "requests", "expected", "at most")
 
@@ -36,12 +36,6 @@ def estimate_screen(estimate: Estimate, *, batches: int, simulated: bool, assump
     if simulated:
         lines.append("SIMULATED: nothing is spent")
     return "\n".join(lines)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 batch``, ``2 batches``."""
-    plural = "es" if noun.endswith("h") else "s"
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def _row(row: EstimateRow) -> tuple[str, ...]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ledger.summary import Summary
 
-from .estimate import counted
 from .money import usd
-from .tables import table
+from .tables import counted, table
 
 SIMULATED_NOTE = "SIMULATED: no service was asked, nothing was spent, the answers are made up"
 _FAILED_SHOWN = 5

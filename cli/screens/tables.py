@@ -71,6 +71,12 @@ def _without_middle(text: str, size: int) -> str:
     return f"{text[: size - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 batch``, ``2 batches``, ``1 repetition``."""
+    plural = "es" if noun.endswith("h") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
 def printable(text: str) -> str:
     """Return a text without control characters: ids and messages of others must not steer a terminal."""
     return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
