@@ -81,7 +81,7 @@ class Scene:
         self._settings = msgspec.structs.replace(
             settings, faults=msgspec.structs.replace(settings.faults, faults=(*settings.faults.faults, *faults))
         )
-        self.said = {
+        self.said: dict[str, Any] = {
             "model": "claude-haiku-4-5",
             "max_tokens": 256,
             "chunk_requests": 4,
@@ -134,6 +134,17 @@ class Scene:
         finally:
             self._remember(watcher)
 
+    def argv(self) -> list[str]:
+        """Return the command line that starts this run."""
+        said = {"ledger": self.path, "base-url": self.server.url}
+        renamed = {"poll_seconds": "poll", "settle_seconds": "settle"}
+        said |= {renamed.get(name, name.replace("_", "-")): value for name, value in self.said.items()}
+        return ["run", str(self.items), *(text for name, value in said.items() for text in (f"--{name}", str(value)))]
+
+    def resume_argv(self) -> list[str]:
+        """Return the command line that goes on with it."""
+        return ["resume", str(self.path), "--base-url", self.server.url]
+
     def _remember(self, watcher: Watcher) -> None:
         self.events += watcher.events
         self.reasons += watcher.reasons
@@ -164,6 +175,15 @@ class Scene:
         bill = self.server.bill()
         assert (bill.requests_accepted, bill.requests_billed) == (len(self.ids), len(self.ids))
         assert bill.foreign_batches == foreign
+        self.proven()
+
+    def answered_after_retries(self) -> None:
+        """Assert the same of a run in which the service failed items: they were accepted again, and paid once."""
+        summary = self.ledger()[0].summary()
+        assert (summary.state, summary.exit_code, summary.outcomes) == ("finished", 0, {"ok": len(self.ids)})
+        self.outcomes()
+        self.paid_once()
+        assert self.server.bill().requests_billed == len(self.ids)
         self.proven()
 
     def ended_with(self, summary: Summary, **outcomes: int) -> None:
