@@ -244,6 +244,8 @@ class AnthropicGateway:
             cause = problem.__cause__ or problem
             never = isinstance(cause, self._httpx.ConnectError | self._httpx.ConnectTimeout)
             kind = type(cause).__name__
+            if isinstance(cause, self._httpx.LocalProtocolError):  # its text quotes the header: the key itself
+                return _unsendable_header()
             return CallError(
                 f"no answer from the service: {kind}", kind=kind, message=str(cause), sent=sent and not never
             )
@@ -259,6 +261,14 @@ def _no_credentials(problem: Exception) -> ServiceError:
         "no usable credentials for the Claude API",
         why=str(problem).strip('"').splitlines()[0][:300],
         next="export ANTHROPIC_API_KEY=… and run it again; to try without a key: ledger run ITEMS --simulate",
+    )
+
+
+def _unsendable_header() -> ServiceError:
+    return ServiceError(
+        "a header of the request cannot be sent",
+        why="the key, or a header of your own, ends with a space or holds a line end",
+        next="export ANTHROPIC_API_KEY=… without spaces and line ends, and run it again",
     )
 
 
