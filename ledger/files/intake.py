@@ -22,7 +22,7 @@ from ledger.core.columns import WITHDRAWN
 from ledger.core.errors import InputError
 from ledger.core.items import Defaults, ItemParser, Problem, Request, same_body, too_large
 from ledger.core.state import RunState, Source
-from ledger.files.lines import LineReader
+from ledger.files.lines import STDIN, LineReader
 from ledger.ports import EventLog, RequestBlock, RequestPayload
 from ledger.store.idindex import IdIndex
 from ledger.store.payloads import digest, new_salts, request_blocks
@@ -129,7 +129,7 @@ class Intake:
             BadLinesError: some lines are no valid items, and the policy is not to skip them.
             InputError: the source cannot be read, or changed since it was half read.
         """
-        before = last_reading(self._writer.state, self._path)
+        before = self._without_gaps(last_reading(self._writer.state, self._path))
         with closing(self._reader(before)) as reader:
             groups = _merged(reader)
             if before is not None and before.status == "reading":
@@ -150,11 +150,24 @@ class Intake:
                     self._take(index, lines, overlong, reader)
             return self._finish(reader)
 
+    def _without_gaps(self, before: Source | None) -> Source | None:
+        """Return the last reading, given up when it found bad lines and they are to be skipped from now on.
+
+        After its first bad line it may have built nothing more, since it was going to be withdrawn; to go on where it
+        was interrupted would lose those items without a word.
+        """
+        if before is None or before.status != "reading" or not before.rejected or not self._skip_invalid:
+            return before
+        self._writer.append([e.IntakeAbandoned(source=before.source, first=before.first, rejected=before.rejected)])
+        return self._writer.state.sources[before.source]
+
     def _reader(self, before: Source | None) -> LineReader:
         """Return a reader that stands where the last reading ended, or at the beginning if the source changed since."""
         reader = LineReader.open(self._path)
         if before is None or before.status == "abandoned" or not before.bytes_read:
             return reader
+        if self._path == STDIN and before.status == "completed":
+            return reader  # other items, mostly; and what is skipped of a stream cannot be read again
         try:
             reader.skip_to(before.bytes_read, before.digest)
         except InputError:
