@@ -312,7 +312,12 @@ def _submit(state: RunState, now: int, plan: _Plan) -> None:
         uploads += 1
         room -= chunk.requests
     if waiting_sealed < UPLOADS_AT_ONCE and uploads < UPLOADS_AT_ONCE and not blocked and room > 0:
-        _seal(state, room, plan)
+        if state.sources and state.sources[len(state.sources)].status == "reading":
+            # Bad lines may still withdraw what was read so far: everything is checked before anything is spent.
+            path = state.sources[len(state.sources)].path
+            plan.waiting.append(Waiting(f"{path} was not read to its end: ledger run {path} reads on"))
+        else:
+            _seal(state, room, plan)
 
 
 def _submittable(chunk: Chunk) -> bool:
