@@ -170,7 +170,8 @@ def _conclude(state: RunState, chunk: Chunk) -> Iterator[e.AnyEvent]:
                     chunk=chunk.chunk,
                     reason=reason,
                     detail=detail,
-                    lift=f"ledger resolve {chunk.chunk} --absent (or --adopt BATCH)",
+                    lift=f"ledger resolve {chunk.chunk} "
+                    + ("--again (looks again)" if reason == "unverifiable" else "--absent (or --adopt BATCH)"),
                 )
         case Wait():
             return

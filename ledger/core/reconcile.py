@@ -118,7 +118,7 @@ def judge(state: RunState, chunk: Chunk) -> Verdict:
         names = ", ".join(seen.batch for seen in candidates)
         return Wait(f"{len(candidates)} batches could be it ({names}); their rows decide when they have ended")
     settle_us = state.policy.settle_us
-    waited = chunk.settled_at - chunk.settle_from
+    waited = chunk.settled_at - chunk.settle_from  # to the last complete list: others are no evidence of absence
     if chunk.complete_lists >= LISTS_NEEDED and waited >= settle_us:
         evidence = (
             f"in none of {chunk.complete_lists} complete lists over {waited // 1_000_000} s of the service's clock"
@@ -126,7 +126,8 @@ def judge(state: RunState, chunk: Chunk) -> Verdict:
         if state.policy.on_uncertain == "hold":
             return Hold("uncertain", f"no batch of {prepared.requests} requests appeared: {evidence}")
         return Absent(evidence)
-    if waited >= PATIENCE * settle_us and waited > 0:
+    looked_for = state.server_date - chunk.settle_from
+    if looked_for >= PATIENCE * settle_us and looked_for > 0:
         return Hold("unverifiable", "no list since was complete: is the key still of the same workspace?")
     return Wait("it is in no list so far", chunk.settle_from + settle_us)
 

@@ -122,7 +122,11 @@ SERVICE_TYPE: dict[Outcome, str] = {
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A chunk and its latest submission. ``uncertain_at`` and ``settle_from`` are the settle clock of reconcile."""
+    """A chunk and its latest submission.
+
+    The settle clock of reconcile: ``uncertain_at`` is the position where the uncertainty began, ``settle_from`` the
+    service's instant of the first list since, ``settled_at`` that of the last complete one.
+    """
 
     chunk: int
     ranges: tuple[int, ...]
@@ -459,7 +463,8 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
             if chunk.hold is None:
                 _illegal(position, event, f"chunk {chunk.chunk} is not held")
             state.failures.pop(f"collect:{chunk.chunk}", None)
-            _put(state, replace(chunk, hold=None, refusal=None, gap_digest="", gap_count=0, failures=0))
+            changed = replace(chunk, hold=None, refusal=None, gap_digest="", gap_count=0, failures=0)
+            _put(state, _searched_anew(changed, position) if chunk.status == "uncertain" else changed)
         case e.BatchCreated() | e.BatchAdopted() | e.BatchDisowned():
             _claim(state, position, at, event)
         case e.BatchesListed():
@@ -815,20 +820,8 @@ def _claim(state: RunState, position: int, at: int, event: e.BatchCreated | e.Ba
             _illegal(position, event, f"chunk {chunk.chunk} has batch {chunk.batch}, or rows of it are stored")
         del state.batches[event.batch]
         disowned = (*chunk.disowned, event.batch)
-        changed = replace(  # the search begins anew: lists from before the adoption prove nothing
-            chunk,
-            batch="",
-            state="",
-            counts=None,
-            proven=False,
-            disowned=disowned,
-            uncertain_at=position,
-            settle_from=0,
-            settled_at=0,
-            complete_lists=0,
-            seen_at=0,
-            candidates=(),
-        )
+        unclaimed = replace(chunk, batch="", state="", counts=None, proven=False, disowned=disowned)
+        changed = _searched_anew(unclaimed, position)  # lists from before the adoption prove nothing
     else:
         if event.batch in state.batches:
             _illegal(position, event, f"batch {event.batch} belongs to chunk {state.batches[event.batch]}")
@@ -854,6 +847,13 @@ def _claim(state: RunState, position: int, at: int, event: e.BatchCreated | e.Ba
     _put(state, replace(changed, status=after))
 
 
+def _searched_anew(chunk: Chunk, position: int) -> Chunk:
+    """Return an uncertain chunk whose search begins here: no list from before counts."""
+    return replace(
+        chunk, uncertain_at=position, settle_from=0, settled_at=0, complete_lists=0, seen_at=0, candidates=()
+    )
+
+
 def _batches_listed(state: RunState, position: int, event: e.BatchesListed) -> None:
     """A list counts for a submission when it was asked for after the uncertainty began; the first starts its clock."""
     state.server_date = max(state.server_date, event.server_date)
@@ -867,7 +867,7 @@ def _batches_listed(state: RunState, position: int, event: e.BatchesListed) -> N
             replace(
                 chunk,
                 settle_from=chunk.settle_from or event.server_date,
-                settled_at=max(chunk.settled_at, event.server_date),
+                settled_at=max(chunk.settled_at, event.server_date) if event.complete else chunk.settled_at,
                 complete_lists=chunk.complete_lists + event.complete,
                 seen_at=position,
                 candidates=event.candidates,

@@ -1,0 +1,41 @@
+"""Only complete lists are evidence that a submission was never accepted; a person can have the search begin anew."""
+
+from __future__ import annotations
+
+from stating import NOON, SECOND, chunk_in, tell
+
+from ledger.core import events as e
+from ledger.core.reconcile import PATIENCE, Absent, Hold, Wait, judge
+from ledger.core.state import RunState
+
+SETTLE_US = chunk_in("uncertain").policy.settle_us
+
+
+def listed(state: RunState, at: int, *, complete: bool) -> RunState:
+    return tell(state, e.BatchesListed(asked_at=state.position, server_date=at, complete=complete))
+
+
+def test_incomplete_lists_do_not_let_the_settle_time_pass() -> None:
+    """Two complete lists of the first second, and then only lists that do not show our workspace."""
+    state = chunk_in("uncertain")
+    for at in (NOON, NOON + SECOND):
+        listed(state, at, complete=True)
+    listed(state, NOON + SETTLE_US, complete=False)
+    assert isinstance(judge(state, state.chunks[1]), Wait)
+    listed(state, NOON + SETTLE_US + SECOND, complete=True)
+    assert isinstance(judge(state, state.chunks[1]), Absent)
+
+
+def test_a_search_that_could_not_be_completed_is_held_and_begins_anew_when_a_person_says_so() -> None:
+    state = chunk_in("uncertain")
+    for at in (NOON, NOON + PATIENCE * SETTLE_US):
+        listed(state, at, complete=False)
+    held = judge(state, state.chunks[1])
+    assert isinstance(held, Hold)
+    assert held.reason == "unverifiable"
+    tell(state, e.ChunkHeld(chunk=1, reason="unverifiable", detail="d", lift="l"), e.HoldLifted(chunk=1))
+    assert isinstance(judge(state, state.chunks[1]), Wait)
+    again = NOON + 10 * SETTLE_US
+    for at in (again, again + SETTLE_US - SECOND):
+        assert isinstance(judge(listed(state, at, complete=True), state.chunks[1]), Wait)
+    assert isinstance(judge(listed(state, again + SETTLE_US, complete=True), state.chunks[1]), Absent)
