@@ -161,13 +161,12 @@ class Ledger:
         path = STDIN if str(items) == STDIN else str(Path(items).resolve())
         if path != STDIN and not Path(path).is_file():
             raise UsageError(f"there is no file {items}", next="ledger run ITEMS (JSON lines, one item each)")
-        gateway, origin = self._service()
-        with self._writer(create=origin) as writer:
+        with self._service() as (gateway, origin), self._writer(create=origin) as writer:
             _require_origin(writer.state, origin, self.path)
             self._choose(writer, choices)
             _require_taken(writer.state, path, self.path, add=add)
             report = self._take_in(writer, path, keep=keep, rejects=rejects, progress=progress)
-            asked = confirm if report.built else None
+            asked = confirm if report.built or not writer.state.chunks else None  # also after a "no"
             return self._go_on(writer, gateway, once=once, confirm=asked)
 
     def resume(
@@ -194,8 +193,7 @@ class Ledger:
         _require_file(self.path)
         with self._reader() as log:
             self._simulate = self._simulate or load_state(log, min(1, log.head.position)).origin == SIMULATOR
-        gateway, origin = self._service()
-        with self._writer() as writer:
+        with self._service() as (gateway, origin), self._writer() as writer:
             _require_origin(writer.state, origin, self.path)
             self._choose(writer, choices or Choices())
             if lift:
@@ -222,8 +220,7 @@ class Ledger:
         _require_file(self.path)
         with self._reader() as log:
             self._simulate = self._simulate or load_state(log, min(1, log.head.position)).origin == SIMULATOR
-        gateway, origin = self._service()
-        with self._writer(for_recovery=True) as writer:
+        with self._service() as (gateway, origin), self._writer(for_recovery=True) as writer:
             _require_origin(writer.state, origin, self.path)
             if items is not None:
                 self._take_in(writer, str(Path(items).resolve()))
@@ -327,7 +324,8 @@ class Ledger:
         if verdict == "adopt":
             with self._reader() as log:
                 self._simulate = self._simulate or load_state(log, 1).origin == SIMULATOR
-            seen = self._service()[0].retrieve(batch).batch
+            with self._service() as (gateway, _):
+                seen = gateway.retrieve(batch).batch
         request = msgspec.convert({"type": "resolve", "chunk": chunk, "verdict": verdict, "batch": batch}, type=Resolve)
         return self._ask(msgspec.structs.replace(request, seen=seen))
 
@@ -353,11 +351,11 @@ class Ledger:
     def _cancel_now(self, writer: Writer) -> None:
         from ledger.perform import Tools, cancel
 
-        gateway, origin = self._service()
-        _require_origin(writer.state, origin, self.path)
-        tools = Tools(gateway, lambda: SqliteLog.open_reader(self.path), self._spool, _no_events)
-        for batch in [batch for batch, done in writer.state.cancels.items() if not done]:
-            writer.append(cancel(batch, tools))
+        with self._service() as (gateway, origin):
+            _require_origin(writer.state, origin, self.path)
+            tools = Tools(gateway, lambda: SqliteLog.open_reader(self.path), self._spool, _no_events)
+            for batch in [batch for batch, done in writer.state.cancels.items() if not done]:
+                writer.append(cancel(batch, tools))
 
     def _person_requests(self, state: RunState) -> Sequence[e.AnyEvent]:
         events: list[e.AnyEvent] = []
@@ -508,8 +506,9 @@ class Ledger:
 
     # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _service(self) -> tuple[Gateway, str]:
-        """Return the gateway and the origin that the ledger is pinned to."""
+    @contextmanager
+    def _service(self) -> Iterator[tuple[Gateway, str]]:
+        """Open the gateway, and say which origin the ledger is pinned to."""
         from ledger.service.gateway import READ_SECONDS, AnthropicGateway
 
         if self._simulate:
@@ -519,11 +518,15 @@ class Ledger:
             from ledger.service.simulator.transport import SimulatorTransport
 
             transport = SimulatorTransport(self._settings or Settings(), self.path.with_name(self.path.name + ".sim"))
-            client = httpx2.Client(transport=transport)
-            return AnthropicGateway(http_client=client, api_key="simulated", base_url="http://simulator"), SIMULATOR
+            with httpx2.Client(transport=transport) as client:  # closing it unlocks the simulated service's memory
+                yield AnthropicGateway(http_client=client, api_key="simulated", base_url="http://simulator"), SIMULATOR
+            return
         read_seconds = self._read_seconds or READ_SECONDS
         gateway = AnthropicGateway(base_url=self._base_url, api_key=self._api_key, read_seconds=read_seconds)
-        return gateway, _origin(gateway.base_url)
+        try:
+            yield gateway, _origin(gateway.base_url)
+        finally:
+            gateway.close()
 
     @contextmanager
     def _writer(self, *, create: str | None = None, for_recovery: bool = False) -> Iterator[Writer]:

@@ -146,6 +146,10 @@ class AnthropicGateway:
         """The service's base URL, as the SDK resolved it; may hold userinfo."""
         return str(self._client.base_url)
 
+    def close(self) -> None:
+        """Close its connections; what is still under way on them fails."""
+        self._client.close()
+
     def submit(
         self,
         body: Iterable[bytes],
