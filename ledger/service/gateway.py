@@ -211,7 +211,7 @@ class AnthropicGateway:
                 cast_to=self._httpx.Response,
                 stream=True,
                 stream_cls=self._anthropic.Stream,
-                options={"headers": {"Accept": "application/binary"}},
+                options={"headers": {"Accept": "application/binary"}, "follow_redirects": False},
             )
         except Exception as problem:
             raise self._call_error(problem) from problem
