@@ -24,7 +24,7 @@ from ledger.core import events as e
 from ledger.core.chunks import cut, halves, nonce_of, whole
 from ledger.core.columns import IN_CHUNK, ordinals
 from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, Split, Submit
-from ledger.core.decide import Decision, Waiting, decide
+from ledger.core.decide import Decision, Waiting, decide, may_begin
 from ledger.core.errors import ServiceError
 from ledger.core.looking import Looked, looked_events
 from ledger.core.state import RunState, evolve
@@ -89,6 +89,9 @@ class Writer:
                 self.listener.recorded(position, at, event, self.state)
 
 
+_DEPENDENT = (e.SubmissionPrepared, e.SubmissionReleased, e.TwinFound, e.TwinAcknowledged)
+
+
 class _Message(msgspec.Struct):
     """What a working thread has to say: events to store; ``finished`` is the key of a command that is done."""
 
@@ -99,6 +102,11 @@ class _Message(msgspec.Struct):
     failure: BaseException | None = None
     done: threading.Event | None = None
     refused: list[BaseException] = []
+
+    @property
+    def depends_on_the_state(self) -> bool:
+        """Whether what it means depends on what happened while it was on its way."""
+        return self.looked is not None or any(isinstance(event, _DEPENDENT) for event in self.events)
 
 
 class Runner:
@@ -236,8 +244,9 @@ class Runner:
         members = [o for o in ordinals(chunk.ranges) if state.columns.status[o] == IN_CHUNK]
         events: list[e.AnyEvent] = []
         if command.ordinal >= 0:
-            events.append(e.RequestRejected(ordinal=command.ordinal, chunk=chunk.chunk, why=command.why))
-            members.remove(command.ordinal)
+            if command.ordinal in members:  # else the log was cut in the middle of what follows, which is one commit
+                events.append(e.RequestRejected(ordinal=command.ordinal, chunk=chunk.chunk, why=command.why))
+                members.remove(command.ordinal)
             parts = [whole(state.columns, members)] if members else []
         else:
             parts = halves(state.columns, members)
@@ -366,21 +375,8 @@ class Runner:
                 taken.append(self._messages.get_nowait())
         except queue.Empty:
             pass
-        events: list[e.AnyEvent] = []
-        results: list[ResultBlock] = []
         try:
-            for message in taken:
-                if message.failure is not None:
-                    raise message.failure
-                self._notice(message)
-                events += message.events
-                results += message.results
-                if message.looked is not None:
-                    # What a look means depends on the state, which must have all events before it.
-                    self._writer.append(events, (), results)
-                    events, results = [], []
-                    self._writer.append(list(looked_events(self.state, message.looked)))
-            self._writer.append(events, (), results)
+            self._store(taken)
         except BaseException as problem:
             self._stopping = True
             for message in taken:
@@ -391,6 +387,51 @@ class Runner:
                 if message.done is not None:
                     message.done.set()
                 self._running.pop(message.finished, None)
+
+    def _store(self, taken: Sequence[_Message]) -> None:
+        """Append what is meant, in as few commits as its meaning allows, and only then raise what failed."""
+        events: list[e.AnyEvent] = []
+        results: list[ResultBlock] = []
+        failures: list[BaseException] = []
+        for message in taken:
+            if message.failure is not None:
+                failures.append(message.failure)
+                continue
+            if message.depends_on_the_state:  # which must have all events before it
+                self._writer.append(events, (), results)
+                events, results = [], []
+            try:
+                events += self._meant(message)
+                self._notice(message)
+            except StoppedError as refused:
+                message.refused.append(refused)
+            except ServiceError as gives_up:
+                failures.append(gives_up)
+            results += message.results
+            if message.depends_on_the_state:
+                self._writer.append(events, (), results)
+                events, results = [], []
+        self._writer.append(events, (), results)
+        if failures:
+            raise failures[0]
+
+    def _meant(self, message: _Message) -> Sequence[e.AnyEvent]:
+        """Return a message's events, as the state of this moment takes them.
+
+        Raises:
+            StoppedError: a submission must not go on, because of what happened since it was decided on.
+        """
+        state = self.state
+        if message.looked is not None:
+            return list(looked_events(state, message.looked))
+        for event in message.events:
+            if isinstance(event, e.SubmissionPrepared) and not may_begin(state, event.chunk):
+                raise StoppedError
+            if isinstance(event, e.SubmissionReleased) and state.pauses:
+                raise StoppedError
+        # A twin that was adopted or acknowledged while its rows were read is none any more.
+        about_twins = (e.TwinFound, e.TwinAcknowledged)
+        return [event for event in message.events if not isinstance(event, about_twins) or event.batch in state.twins]
 
     def _notice(self, message: _Message) -> None:
         """Give up when nothing that this process asked the service was ever answered."""

@@ -319,7 +319,7 @@ def test_a_spend_limit_that_is_lifted_while_the_clock_goes_back_pauses_only_once
 
 @pytest.mark.parametrize("error", ["unauthorized", "forbidden", "organization_on_hold", "not_found"])
 def test_a_key_that_does_not_work_ends_the_run_with_six_and_a_better_one_carries_on(error: str) -> None:
-    world = World(TEN, Fault(operation="create", call=1, calls=2, kind="refuse", error=error))
+    world = World(TEN, Fault(operation="create", call=1, kind="refuse", error=error))
     assert world.run() == 6
     assert list(world.state().pauses) == ["key"]
     assert world.run() == 0

@@ -136,6 +136,10 @@ def _conclusions(state: RunState) -> Iterator[e.AnyEvent]:
                 claimed.add(event.batch)
             yield event
     yield from _pauses(state)
+    if "canceled" in state.pauses:  # everything: also what had been released by then and was named only later
+        for chunk in state.chunks_in("submitted"):
+            if chunk.batch not in state.cancels:
+                yield e.CancelRequested(batch=chunk.batch)
     for chunk in state.chunks_in("sealed"):
         if chunk.refusal and chunk.refusal.reaction in ("split", "bisect") and not chunk.hold:
             splits = sum(1 for c in state.chunks.values() if c.cause == "split")
@@ -296,8 +300,7 @@ def _submit(state: RunState, now: int, plan: _Plan) -> None:
     uploads = len(state.chunks_in("prepared", "released"))
     room = state.policy.queue_requests - state.in_queue
     blocked = _queue_blocked(state, now, plan)
-    in_doubt = {c.requests for c in state.chunks_in("prepared", "released", "uncertain")}
-    in_doubt |= {c.requests for c in state.chunks_in("submitted", "ended") if not c.proven}
+    in_doubt = sizes_in_doubt(state)
     waiting_sealed = 0
     for chunk in sealed:
         if uploads >= UPLOADS_AT_ONCE:
@@ -319,6 +322,20 @@ def _submit(state: RunState, now: int, plan: _Plan) -> None:
             plan.waiting.append(Waiting(f"{path} was not read to its end: ledger run {path} reads on"))
         else:
             _seal(state, room, plan)
+
+
+def sizes_in_doubt(state: RunState) -> set[int]:
+    """Return the sizes of the chunks whose batch, if there is one, only its size could tell from another's."""
+    sizes = {chunk.requests for chunk in state.chunks_in("prepared", "released", "uncertain")}
+    return sizes | {chunk.requests for chunk in state.chunks_in("submitted", "ended") if not chunk.proven}
+
+
+def may_begin(state: RunState, chunk: int) -> bool:
+    """Return whether a submission that was decided on may still begin: no pause and no chunk of its size came between.
+
+    Deciding knows the chunks whose submission has begun, not those whose first call is still under way.
+    """
+    return not state.pauses and state.chunks[chunk].requests not in sizes_in_doubt(state)
 
 
 def _submittable(chunk: Chunk) -> bool:
