@@ -310,7 +310,7 @@ def test_a_spend_limit_pauses_the_run_and_marks_no_item(error: str) -> None:
 
 def test_a_spend_limit_that_is_lifted_while_the_clock_goes_back_pauses_only_once() -> None:
     """No state is a dead end: a person's word counts, whatever the clock of the machine says."""
-    world = World(TEN, Fault(operation="create", call=1, calls=2, kind="refuse", error="spend_cap"))
+    world = World(TEN, Fault(operation="create", call=1, kind="refuse", error="spend_cap"))
     assert world.run() == 3
     world.clock.at -= 10 * MINUTE
     assert world.run() == 0
