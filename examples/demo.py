@@ -38,7 +38,7 @@ MODEL = "claude-sonnet-4-6"
 # that what the ledger says of its cost is compared with something that is not the ledger.
 INPUT_USD, OUTPUT_USD = Decimal("1.50"), Decimal("7.50")
 LOOK_SECONDS = 0.03
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 ATTEMPTS = 3
 
 
