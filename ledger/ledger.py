@@ -269,7 +269,18 @@ class Ledger:
     def _recover(self, writer: Writer, gateway: Gateway) -> e.LedgerRecovered:
         log = cast("SqliteLog", writer.log)
         lost = log.expected.position if log.expected is not None else 0
-        return recover(writer, gateway, log.needs_recovery or "asked", lost, self._recovery_wait)
+
+        def collect() -> None:
+            self._runner = Runner(writer, gateway, reader=lambda: SqliteLog.open_reader(self.path), spool=self._spool)
+            try:
+                if self._stop.is_set() or self._runner.run() < 0:
+                    raise PausedError(
+                        "recovery was interrupted; nothing was submitted", next=f"ledger recover {self.path}"
+                    )
+            finally:
+                self._runner = None
+
+        return recover(writer, gateway, log.needs_recovery or "asked", lost, self._recovery_wait, collect)
 
     def _recovery_wait(self, why: str, seconds: float) -> None:
         if self._listener is not None:
@@ -355,7 +366,7 @@ class Ledger:
             _require_origin(writer.state, origin, self.path)
             tools = Tools(gateway, lambda: SqliteLog.open_reader(self.path), self._spool, _no_events)
             for batch in [batch for batch, done in writer.state.cancels.items() if not done]:
-                writer.append(cancel(batch, tools))
+                writer.append(cancel(batch, tools, writer.state.workspace))
 
     def _person_requests(self, state: RunState) -> Sequence[e.AnyEvent]:
         events: list[e.AnyEvent] = []

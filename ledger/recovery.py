@@ -16,10 +16,10 @@ import msgspec
 from ledger.core import events as e
 from ledger.core.answers import row_wire_id
 from ledger.core.chunks import body_size_bytes, nonce_of, parse_wire_id
-from ledger.core.columns import PENDING, ordinals, to_ranges
+from ledger.core.columns import IN_CHUNK, PENDING, ordinals, to_ranges
 from ledger.core.errors import PausedError
 from ledger.core.reconcile import LISTING_MARGIN_US
-from ledger.core.state import RunState
+from ledger.core.state import TERMINAL, RunState
 from ledger.core.units import MICROSECONDS_PER_SECOND
 from ledger.files.lines import split_lines
 from ledger.perform import PAGE_BATCHES
@@ -29,6 +29,10 @@ from ledger.runner import Writer
 CHUNKS_BEYOND = 10_000
 SUBMISSIONS_BEYOND = 8
 """How many chunks, and submissions of each, a log may have forgotten and still recognise."""
+REPEATED_BEYOND = 1_000
+NEXT_CHUNKS = 50
+"""The chunks that were next to be sent may have been sent often: a full queue refuses one every five minutes."""
+PAUSE = "recovery"
 DAY_US = 86_400 * MICROSECONDS_PER_SECOND
 
 
@@ -45,6 +49,7 @@ def recover(
     cause: str,
     lost_position: int,
     wait: Callable[[str, float], None],
+    collect: Callable[[], None],
 ) -> e.LedgerRecovered:
     """Claim every batch of this ledger that the log does not know, and record that it was done.
 
@@ -54,6 +59,7 @@ def recover(
         cause: ``missing``, ``foreign`` or ``behind``: how the log stands to its sidecar.
         lost_position: the position the log had once, as far as known.
         wait: called with a reason and seconds; returns when they are over, or raises to stop.
+        collect: carries the run on, paused as it is, until the results of all batches it knows are stored.
 
     Raises:
         PausedError: batches answer requests that this log does not have: the items must be taken in first.
@@ -62,13 +68,44 @@ def recover(
     _settle_orphans(writer)
     claims = _survey(writer, gateway, wait)
     adopted: list[str] = []
-    for claim in sorted(claims, key=lambda claim: (claim.chunk, claim.submission)):
-        events = list(_adopt(writer.state, claim))
-        writer.append(events)
-        adopted += [event.batch for event in events if isinstance(event, e.BatchAdopted)]
+    if any(_repeats_what_is_open(writer.state, claim) for claim in claims):
+        _collect_first(writer, collect)
+    while claims:
+        claims.sort(key=lambda claim: (claim.chunk, claim.submission))
+        blocked: list[_Claim] = []
+        for claim in claims:
+            if _repeats_what_is_open(writer.state, claim):
+                blocked.append(claim)
+                continue
+            events = list(_adopt(writer.state, claim))
+            writer.append(events)
+            adopted += [event.batch for event in events if isinstance(event, e.BatchAdopted)]
+        if len(blocked) == len(claims):
+            raise _answered_twice(writer.state, blocked[0])
+        claims = blocked
+        if claims:
+            _collect_first(writer, collect)
+            claims = [claim for claim in claims if claim.seen.batch not in writer.state.batches]
+    if PAUSE in writer.state.pauses:
+        writer.append([e.RunResumed(reason=PAUSE, by="service")])
     recovered = e.LedgerRecovered(cause=cause, lost_position=lost_position, adopted=tuple(adopted))
     writer.append([recovered])
     return recovered
+
+
+def _repeats_what_is_open(state: RunState, claim: _Claim) -> bool:
+    """Return whether a forgotten batch asks again what a batch that the log knows, and has not collected, answered."""
+    columns, chunk = state.columns, claim.chunk
+    owners = {columns.chunk[o] for o in claim.ordinals if o < len(columns) and columns.status[o] == IN_CHUNK} - {chunk}
+    return chunk not in state.chunks and any(state.chunks[o].status in ("submitted", "ended") for o in owners)
+
+
+def _collect_first(writer: Writer, collect: Callable[[], None]) -> None:
+    """Store what the known batches answered, sending nothing: what they left open is what was asked again."""
+    if PAUSE not in writer.state.pauses:
+        why = "batches that were forgotten ask again what is not collected yet"
+        writer.append([e.RunPaused(reason=PAUSE, detail=why, lift="ledger recover")])
+    collect()
 
 
 def _settle_orphans(writer: Writer) -> None:
@@ -90,16 +127,22 @@ def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]
     nonces = {
         nonce_of(state.ledger_id, chunk, submission): (chunk, submission)
         for chunk in range(1, state.last_chunk + CHUNKS_BEYOND + 1)
-        for submission in range(1, SUBMISSIONS_BEYOND + 1)
+        for submission in range(1, _submissions(state, chunk) + 1)
     }
+    last_created_at = 0  # later ones cannot be ours: nothing is submitted meanwhile
     settled_at = state.at + state.policy.settle_us
     claims: dict[str, _Claim] = {}
     foreign: set[str] = set()
     while True:
+        listed, server_date = _list(writer, gateway)
+        last_created_at = last_created_at or server_date + state.policy.settle_us
         unknown = [
             seen
-            for seen in _list(writer, gateway)
-            if seen.batch not in state.batches and seen.batch not in foreign and seen.batch not in claims
+            for seen in listed
+            if seen.batch not in state.batches
+            and seen.batch not in foreign
+            and seen.batch not in claims
+            and seen.created_at <= last_created_at
         ]
         for seen in unknown:
             if seen.status == "ended":
@@ -119,14 +162,24 @@ def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]
             return list(claims.values())
 
 
-def _list(writer: Writer, gateway: Gateway) -> Sequence[e.BatchSeen]:
+def _submissions(state: RunState, chunk: int) -> int:
+    """Return how many submissions of a chunk are to be recognised."""
+    known = state.chunks.get(chunk)
+    if known is not None:
+        return known.submission + (SUBMISSIONS_BEYOND if known.batch or known.status in TERMINAL else REPEATED_BEYOND)
+    return REPEATED_BEYOND if chunk <= state.last_chunk + NEXT_CHUNKS else SUBMISSIONS_BEYOND
+
+
+def _list(writer: Writer, gateway: Gateway) -> tuple[Sequence[e.BatchSeen], int]:
+    """Return the batches since the run began, and the service's instant of the list."""
     state = writer.state
     prepared = [chunk.prepared for chunk in state.chunks.values() if chunk.prepared is not None]
     horizon = min((one.watermark_created_at or one.server_date for one in prepared), default=state.opened_at - DAY_US)
     listed: dict[str, e.BatchSeen] = {}
-    after = ""
+    after, server_date = "", 0
     while True:
         page = gateway.list(PAGE_BATCHES, after)
+        server_date = server_date or page.reply.server_date
         if state.workspace and page.reply.workspace and page.reply.workspace != state.workspace:
             raise PausedError(
                 f"this ledger belongs to workspace {state.workspace}, the key to {page.reply.workspace}",
@@ -134,8 +187,13 @@ def _list(writer: Writer, gateway: Gateway) -> Sequence[e.BatchSeen]:
             )
         listed.update((seen.batch, seen) for seen in page.batches)
         after = page.last_id
-        if not page.has_more or not after or page.batches[-1].created_at < horizon - LISTING_MARGIN_US:
-            return [seen for seen in listed.values() if seen.created_at >= horizon - LISTING_MARGIN_US]
+        if (
+            not page.has_more
+            or not after
+            or not page.batches
+            or page.batches[-1].created_at < horizon - LISTING_MARGIN_US
+        ):
+            return [seen for seen in listed.values() if seen.created_at >= horizon - LISTING_MARGIN_US], server_date
 
 
 def _inspect(gateway: Gateway, seen: e.BatchSeen, nonces: dict[str, tuple[int, int]]) -> _Claim | None:
@@ -172,7 +230,7 @@ def _adopt(state: RunState, claim: _Claim) -> Sequence[e.AnyEvent]:
     )
     chunk = state.chunks.get(claim.chunk)
     if chunk is None:
-        return [_sealed(state, claim), adopted]
+        return [*_undone(state, claim), _sealed(state, claim), adopted]
     if not set(claim.ordinals) <= set(ordinals(chunk.ranges)) or chunk.status not in ("sealed", "uncertain"):
         # Both the log and the workspace went on from the same point: a second copy of the ledger was at work.
         twin = e.TwinFound(
@@ -180,9 +238,8 @@ def _adopt(state: RunState, claim: _Claim) -> Sequence[e.AnyEvent]:
             submission=claim.submission,
             batch=seen.batch,
             requests=len(claim.ordinals),
-            proven=True,
         )
-        return [twin]
+        return [twin]  # not proven yet: its rows are read once more by the run, which weighs what they cost
     return [adopted]
 
 
@@ -196,14 +253,8 @@ def _sealed(state: RunState, claim: _Claim) -> e.ChunkSealed:
             why="the log was cut back to before they were taken in",
             next="ledger recover --items ITEMS (the same file as before; nothing is sent)",
         )
-    taken = [ordinal for ordinal in claim.ordinals if columns.status[ordinal] != PENDING]
-    if taken:
-        raise PausedError(
-            f"batch {claim.seen.batch} answers requests that another batch answers too",
-            where=f"request {taken[0]}, chunk {columns.chunk[taken[0]]}",
-            why="two copies of this ledger were at work",
-            next="ledger replay --audit, and compare the copies",
-        )
+    if any(columns.status[o] != PENDING and not _is_unsent(state, columns.chunk[o]) for o in claim.ordinals):
+        raise _answered_twice(state, claim)
     first = claim.ordinals[0]
     return e.ChunkSealed(
         chunk=claim.chunk,
@@ -213,3 +264,35 @@ def _sealed(state: RunState, claim: _Claim) -> e.ChunkSealed:
         priority=state.classes[columns.class_id[first]].priority,
         cause="recovered",
     )
+
+
+def _answered_twice(state: RunState, claim: _Claim) -> PausedError:
+    columns = state.columns
+    taken = next(o for o in claim.ordinals if columns.status[o] != PENDING)
+    return PausedError(
+        f"batch {claim.seen.batch} answers requests that another batch answers too",
+        where=f"request {taken}, chunk {columns.chunk[taken]}",
+        why="two copies of this ledger were at work",
+        next="ledger replay --audit, and compare the copies",
+    )
+
+
+def _is_unsent(state: RunState, chunk: int) -> bool:
+    return chunk in state.chunks and state.chunks[chunk].status in ("sealed", "uncertain")
+
+
+def _undone(state: RunState, claim: _Claim) -> Sequence[e.AnyEvent]:
+    """Return the end of chunks that the log knows only as they were before they were cut otherwise: refused, halved."""
+    columns = state.columns
+    events: list[e.AnyEvent] = []
+    owners = {columns.chunk[o] for o in claim.ordinals if o < len(columns) and columns.status[o] == IN_CHUNK}
+    for owner in sorted(owners):
+        chunk = state.chunks[owner]
+        if chunk.status == "uncertain":
+            evidence = f"its requests are in batch {claim.seen.batch}, of chunk {claim.chunk}"
+            events.append(
+                e.SubmissionResolved(chunk=owner, submission=chunk.submission, by="reconcile", evidence=evidence)
+            )
+        if _is_unsent(state, owner):
+            events.append(e.ChunkDissolved(chunk=owner, cause="recovery"))
+    return events

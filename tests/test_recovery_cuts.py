@@ -1,0 +1,71 @@
+"""A log that was cut back anywhere is recovered, whatever it forgot, and then carried on without paying twice."""
+
+from __future__ import annotations
+
+import pytest
+from running import SECOND, MortalLog, World, joined_threads, spool
+
+from ledger.core import events as e
+from ledger.ports import EventLog
+from ledger.recovery import recover
+from ledger.runner import Runner, Writer
+from ledger.service.simulator.faults import Fault
+from ledger.store.memory import Disk
+
+
+def recovered(world: World) -> None:
+    """Recover a world's log as a new process does, then carry it on to its end."""
+    log = MortalLog(world.disk)
+    writer = Writer(log, world.state(), world.clock, world.clock)
+    writer.append([e.WriterOpened(epoch=writer.state.epoch + 1, tool_version="test")])
+
+    def wait(why: str, seconds: float) -> None:
+        world.clock.at += int(seconds * SECOND)
+
+    def collect() -> None:
+        with joined_threads():
+            assert Runner(writer, world.gateway(), lambda: _as_it_is(log), spool).run() >= 0
+
+    before = world.own_batches()
+    recover(writer, world.gateway(), "behind", 0, wait, collect)
+    assert world.own_batches() == before
+    assert writer.state.pauses == {}
+
+
+class _as_it_is:  # noqa: N801 - a context manager
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def __enter__(self) -> EventLog:
+        return self._log
+
+    def __exit__(self, *problem: object) -> None:
+        return None
+
+
+def whole(texts: list[str], *faults: Fault) -> World:
+    world = World(texts, *faults)
+    assert world.run() == 0
+    return world
+
+
+def cut_at(world: World, position: int) -> World:
+    world.disk = Disk() if not position else world.disk.cut(position)
+    return world
+
+
+ASKED_AGAIN = ["[[simulate:expired:1]]", "b", "[[simulate:errored:overloaded_error:2]]", "d", "e", "f", "g"]
+HALVED = Fault(operation="create", call=1, kind="refuse", error="too_large")
+
+
+@pytest.mark.parametrize("place", range(0, 40, 3))
+@pytest.mark.parametrize("faults", [(), (HALVED,)], ids=["asked-again", "halved"])
+def test_a_log_cut_back_across_retries_and_halvings_is_recovered(place: int, faults: tuple[Fault, ...]) -> None:
+    world = whole(ASKED_AGAIN, *faults)
+    first = next(row.position for row in world.disk.rows if row.type_name == "chunk_sealed") - 1
+    cut_at(world, min(first + place, len(world.disk.rows)))
+    recovered(world)
+    assert world.run() == 0
+    bill = world.transport.bill()
+    assert (bill.prompts_accepted_twice, bill.prompts_billed_twice) == (0, 0)
+    assert world.outcomes() == ["ok"] * len(ASKED_AGAIN)
