@@ -353,12 +353,14 @@ def _whose(job: InspectJob, row: bytes) -> e.CandidateInspected | None:
 class CollectJob(NamedTuple):
     """An ended batch.
 
-    ``waiting`` are the ordinals still without a row of it, ascending; ``attempts`` and ``models`` run beside them;
-    ``stored`` counts the rows already stored, by the service's type.
+    ``earlier`` leads from the nonces of the chunk's submissions before to their numbers. ``waiting`` are the ordinals
+    still without a row of it, ascending; ``attempts`` and ``models`` run beside them; ``stored`` counts the rows
+    already stored, by the service's type.
     """
 
     chunk: Chunk
     nonce: str
+    earlier: dict[str, int]
     waiting: array[int]
     attempts: bytes
     models: list[str]
@@ -369,11 +371,15 @@ class CollectJob(NamedTuple):
 
 
 class _Spooled(NamedTuple):
-    """Where each row that we wait for lies in the spool, and what else was in the file."""
+    """Where each row that we wait for lies in the spool, and what else was in the file.
+
+    ``earlier`` is the submission of this chunk, given up before, that the other rows belong to; 0 for none.
+    """
 
     places: dict[int, tuple[int, int]]
     rows: int
     foreign: int
+    earlier: int
     findings: list[e.AnyEvent]
 
 
@@ -407,7 +413,7 @@ def _download(job: CollectJob, tools: Tools, spool: BinaryIO) -> _Spooled:
     members = set(ordinals(chunk.ranges))
     places: dict[int, tuple[int, int]] = {}
     findings: list[e.AnyEvent] = []
-    offset = rows = foreign = 0
+    offset = rows = foreign = earlier = 0
 
     def note(finding: str, row: bytes, ordinal: int = -1) -> None:
         detail = f"{len(row)} bytes, SHA-256 {sha256(row).hexdigest()}, row {rows}"
@@ -425,6 +431,7 @@ def _download(job: CollectJob, tools: Tools, spool: BinaryIO) -> _Spooled:
             note("corrupt_row", row)
         elif ours is None or ours.nonce != job.nonce or ours.ordinal not in members:
             foreign += 1
+            earlier = earlier or (job.earlier.get(ours.nonce, 0) if ours is not None else 0)
             note("foreign_row", row)
         elif ours.ordinal in places:
             note("duplicate_row", row, ours.ordinal)
@@ -435,7 +442,7 @@ def _download(job: CollectJob, tools: Tools, spool: BinaryIO) -> _Spooled:
                 spool.write(row)
                 offset += len(row)
     spool.flush()
-    return _Spooled(places, rows, foreign, findings)
+    return _Spooled(places, rows, foreign, earlier, findings)
 
 
 def _not_ours(job: CollectJob, spooled: _Spooled) -> list[e.AnyEvent]:
@@ -452,14 +459,20 @@ def _not_ours(job: CollectJob, spooled: _Spooled) -> list[e.AnyEvent]:
                 lift=f"ledger resolve {chunk.chunk} --again (downloads once more)",
             ),
         ]
-    return [
+    whose = f"submission {spooled.earlier}'s, given up before" if spooled.earlier else "somebody else's"
+    events: list[e.AnyEvent] = [
         e.BatchDisowned(
             chunk=chunk.chunk,
             submission=chunk.submission,
             batch=chunk.batch,
-            why=f"{spooled.foreign} of its {spooled.rows} rows are somebody else's",
+            why=f"{spooled.foreign} of its {spooled.rows} rows are {whose}",
         )
     ]
+    if spooled.earlier:  # it came after all: a twin of whatever becomes of the latest submission, and it is weighed
+        events.append(
+            e.TwinFound(chunk=chunk.chunk, submission=spooled.earlier, batch=chunk.batch, requests=chunk.requests)
+        )
+    return events
 
 
 def _unavailable(chunk: Chunk, error: CallError, tools: Tools) -> list[e.AnyEvent]:

@@ -344,6 +344,7 @@ class Runner:
         return perform.CollectJob(
             chunk=chunk,
             nonce=nonce_of(state.ledger_id, number, chunk.submission),
+            earlier={nonce_of(state.ledger_id, number, n): n for n in range(1, chunk.submission)},
             waiting=waiting,
             attempts=bytes(columns.attempts[ordinal] for ordinal in waiting),
             models=[state.classes[columns.class_id[ordinal]].model for ordinal in waiting],

@@ -85,7 +85,7 @@ def decide(state: RunState, now: int) -> Decision:
     if plan.commands:
         return plan.decision()
     if not state.unfinished and not any(True for _ in state.live_chunks()):
-        return _finish(state)
+        return plan.decision() if _last_scan_due(state) else _finish(state)
     at_work = state.chunks_in("prepared", "released", "submitted") or _in_doubt(state)
     if not at_work and not plan.wakes:  # what has ended and is held waits for a person, like every other hold
         return plan.decision(_stuck(state))
@@ -243,8 +243,7 @@ def _in_doubt(state: RunState) -> list[Chunk]:
 def _look(state: RunState, now: int, plan: _Plan) -> None:
     policy = state.policy
     doubtful = _in_doubt(state)
-    twins_possible = any(chunk.presumed_absent for chunk in state.chunks.values())
-    finishing = twins_possible and state.collected_position > state.listed_position and not state.unfinished
+    twins_possible = _twins_possible(state)
     dues: list[int] = []
     if doubtful:
         fresh = any(not chunk.seen_at for chunk in doubtful)
@@ -263,7 +262,7 @@ def _look(state: RunState, now: int, plan: _Plan) -> None:
         newest = min(chunk.sent_at for chunk in open_chunks)
         dues.append(max(state.polled_at, newest) + policy.poll_us)
         plan.waiting.append(Waiting(_open_batches(open_chunks, now)))
-    if finishing or any(not twin.proven for twin in state.twins.values()):
+    if _last_scan_due(state) or any(not twin.proven for twin in state.twins.values()):
         dues.append(state.listed_at + policy.poll_us if state.listed_position else now)
     if not dues:
         return
@@ -272,6 +271,15 @@ def _look(state: RunState, now: int, plan: _Plan) -> None:
         plan.wait(due)
     elif _ready(state, now, plan, "look"):
         plan.commands.append(Look(evidence=bool(doubtful or twins_possible), horizon=horizon(state)))
+
+
+def _twins_possible(state: RunState) -> bool:
+    return any(chunk.presumed_absent for chunk in state.chunks.values())
+
+
+def _last_scan_due(state: RunState) -> bool:
+    """Return whether a last list is owed before the run may end: a submission that was given up may yet have come."""
+    return not state.unfinished and state.collected_position > state.listed_position and _twins_possible(state)
 
 
 def _inspect(state: RunState, now: int, plan: _Plan) -> None:
