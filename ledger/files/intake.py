@@ -44,7 +44,9 @@ class LineProblem(NamedTuple):
     def __str__(self) -> str:
         name = f" ({self.problem.custom_id})" if self.problem.custom_id else ""
         field = f" {self.problem.field}:" if self.problem.field else ""
-        return f"{self.path}:{self.line}{name}:{field} {self.problem.why}. {self.problem.fix}".rstrip()
+        why, fix = self.problem.why, self.problem.fix
+        end = "" if why.endswith("?") else "."
+        return f"{self.path}:{self.line}{name}:{field} {why}{end} {fix}".rstrip()
 
 
 class BadLinesError(InputError):
