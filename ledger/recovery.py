@@ -70,7 +70,8 @@ def recover(
     adopted: list[str] = []
     if any(_repeats_what_is_open(writer.state, claim) for claim in claims):
         _collect_first(writer, collect)
-    while claims:
+    # Collecting reconciles too: what it adopted meanwhile is claimed no more.
+    while claims := [claim for claim in claims if claim.seen.batch not in writer.state.batches]:
         claims.sort(key=lambda claim: (claim.chunk, claim.submission))
         blocked: list[_Claim] = []
         for claim in claims:
@@ -85,7 +86,6 @@ def recover(
         claims = blocked
         if claims:
             _collect_first(writer, collect)
-            claims = [claim for claim in claims if claim.seen.batch not in writer.state.batches]
     if PAUSE in writer.state.pauses:
         writer.append([e.RunResumed(reason=PAUSE, by="service")])
     recovered = e.LedgerRecovered(cause=cause, lost_position=lost_position, adopted=tuple(adopted))
@@ -135,7 +135,8 @@ def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]
     foreign: set[str] = set()
     while True:
         listed, server_date = _list(writer, gateway)
-        last_created_at = last_created_at or server_date + state.policy.settle_us
+        # A Date is cut to whole seconds: what was created in the rest of its second was there before.
+        last_created_at = last_created_at or server_date + MICROSECONDS_PER_SECOND + state.policy.settle_us
         unknown = [
             seen
             for seen in listed
