@@ -174,7 +174,7 @@ def test_the_log_alone_cut_back_is_refused_and_recover_mends_it(recording: Recor
     """An older copy of the file is restored under a newer head and a newer service: at every position from intake on."""
     final = recording.pictures[-1]
     taken_in = next(row.position for row in recording.rows if row.type_name == "intake_completed")
-    for position in range(taken_in, len(recording.rows), 3):
+    for position in range(taken_in, len(recording.rows), 2):
         place = tmp_path / str(position)
         place.mkdir()
         path = lay_out(recording, place, position, final)
