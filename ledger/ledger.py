@@ -45,6 +45,7 @@ from ledger.recovery import recover
 from ledger.runner import Listener, Runner, Writer
 from ledger.store import faults, inbox
 from ledger.store.copy import copy_ledger
+from ledger.store.lease import read_head
 from ledger.store.sqlite import SqliteLog
 from ledger.summary import Status, Summary, failed_ordinals, request_classes, status_of, summarize
 
@@ -220,7 +221,7 @@ class Ledger:
         _require_file(self.path)
         with self._reader() as log:
             self._simulate = self._simulate or load_state(log, min(1, log.head.position)).origin == SIMULATOR
-        with self._service() as (gateway, origin), self._writer(for_recovery=True) as writer:
+        with self._service() as (gateway, origin), self._writer(create=origin, for_recovery=True) as writer:
             _require_origin(writer.state, origin, self.path)
             if items is not None:
                 self._take_in(writer, str(Path(items).resolve()))
@@ -565,7 +566,10 @@ class Ledger:
             yield writer
 
     def _opened(self, origin: str, tool: str) -> e.RunOpened:
-        return e.RunOpened(ledger_id=secrets.token_hex(16), origin=origin, tool_version=tool)
+        # A log that lost all it had keeps the id that its sidecar remembers: only with it are its batches recognised.
+        known = read_head(self.path.resolve())
+        ledger_id = known.ledger_id if known is not None and known.ledger_id else secrets.token_hex(16)
+        return e.RunOpened(ledger_id=ledger_id, origin=origin, tool_version=tool)
 
     def _reader(self) -> SqliteLog:
         _require_file(self.path)
