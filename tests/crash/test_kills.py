@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from campaign import live
 from processes import Nursery
 from scene import CALMLY, Scene
 
@@ -60,3 +61,11 @@ def test_killed_right_after_any_event_it_resumes_to_the_same_end(tmp_path: Path,
 
 
 QUICK = msgspec.structs.replace(CALMLY, turnaround_minimum_seconds=0.5, turnaround_maximum_seconds=1.5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_killed_again_and_again_under_faults_nothing_is_lost_or_paid_twice(
+    tmp_path: Path, nursery: Nursery, seed: int
+) -> None:
+    """Some seeds of the campaign, which ``make crash`` runs for as long as one likes."""
+    live(nursery, tmp_path, seed)

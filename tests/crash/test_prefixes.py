@@ -171,7 +171,7 @@ def collected(recording: Recording) -> list[int]:
 
 
 def test_the_log_alone_cut_back_is_refused_and_recover_mends_it(recording: Recording, tmp_path: Path) -> None:
-    """An older copy of the file is restored under a newer head and a newer service: at every position from intake on."""
+    """An older copy of the file is restored under a newer head and a newer service, at every second position."""
     final = recording.pictures[-1]
     taken_in = next(row.position for row in recording.rows if row.type_name == "intake_completed")
     for position in range(taken_in, len(recording.rows), 2):
