@@ -23,7 +23,7 @@ from ledger.core.columns import ordinals
 from ledger.core.decide import Waiting
 from ledger.core.errors import RolledBackError
 from ledger.core.state import RunState
-from ledger.ports import Recorded, RequestPayload, ResultPayload
+from ledger.ports import Recorded, RequestPayload, ResultBlock, ResultPayload
 from ledger.service.simulator.bill import Bill, draw_bill
 from ledger.service.simulator.clocks import real_clock
 from ledger.service.simulator.journal import open_simulator
@@ -102,7 +102,7 @@ def lay_out(recording: Recording, place: Path, position: int, picture: bytes) ->
     return path
 
 
-def stored(recording: Recording, events: Iterable[e.AnyEvent]) -> Iterator[object]:
+def stored(recording: Recording, events: Iterable[e.AnyEvent]) -> Iterator[ResultBlock]:
     """Yield the blocks of the result rows that events name."""
     named: dict[int, set[int]] = {}
     for event in events:
