@@ -31,7 +31,7 @@ LIVES_AT_MOST = 60
 
 
 def service(chance: random.Random) -> Settings:
-    """Return a service that loses answers as a seed draws."""
+    """Return a service that loses answers as a seed draws; none of its refusals ends an item."""
     rates = {
         "drop": Fault(operation="create", kind="drop", rate=0.15),
         "never": Fault(operation="create", kind="drop", rate=0.1, carried_out=False),
@@ -39,7 +39,6 @@ def service(chance: random.Random) -> Settings:
         "cut": Fault(operation="create", kind="cut", bytes=50, rate=0.1),
         "late": Fault(operation="create", kind="late", seconds=SETTLE_SECONDS / 3, rate=0.1),
         "limit": Fault(operation="create", kind="refuse", error="rate_limit", retry_after_seconds=0.1, rate=0.1),
-        "large": Fault(operation="create", kind="refuse", error="too_large", rate=0.05),
         "stranger": Fault(operation="create", kind="stranger", rate=0.1),
         "blind": Fault(operation="list", kind="status", status=503, rate=0.1),
         "torn": Fault(operation="results", kind="cut", bytes=900, framing="close", rate=0.2),
