@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,6 +45,14 @@ def _items(tmp_path: Path) -> None:
     (tmp_path / "items.jsonl").write_text(FINE)
 
 
+def batches_at(service: dict[str, str]) -> list[object]:
+    headers = {"x-api-key": service["ANTHROPIC_API_KEY"], "anthropic-version": "2023-06-01"}
+    request = urllib.request.Request(service["ANTHROPIC_BASE_URL"] + "/v1/messages/batches", headers=headers)
+    with urllib.request.urlopen(request, timeout=10) as response:
+        listed: list[object] = json.load(response)["data"]
+    return listed
+
+
 def events(cwd: Path, kind: str) -> list[dict[str, object]]:
     return [json.loads(line)["data"] for line in shell("events", "--json", "--type", kind, cwd=cwd).stdout.splitlines()]
 
@@ -77,6 +86,8 @@ def test_a_second_ctrl_c_ends_at_once_and_resume_goes_on(tmp_path: Path, serve: 
     service = serve("--turnaround", "0.2", "--faults", hang)
     run = start("run", "items.jsonl", *MODEL, "-v", cwd=tmp_path, **service)
     read_until(run, lambda line: "submission_released" in line)
+    while not batches_at(service):  # until the service has it: the last byte follows the durable release
+        assert run.poll() is None
     run.send_signal(signal.SIGINT)
     read_until(run, lambda line: "stopping; Ctrl-C again ends at once" in line)
     run.send_signal(signal.SIGINT)
