@@ -41,7 +41,7 @@ def service(chance: random.Random) -> Settings:
         "limit": Fault(operation="create", kind="refuse", error="rate_limit", retry_after_seconds=0.1, rate=0.1),
         "stranger": Fault(operation="create", kind="stranger", rate=0.1),
         "blind": Fault(operation="list", kind="status", status=503, rate=0.1),
-        "torn": Fault(operation="results", kind="cut", bytes=900, framing="close", rate=0.2),
+        "torn": Fault(operation="results", kind="cut", bytes=900, framing="chunked", rate=0.2),
         "twice": Fault(operation="results", kind="duplicate_row", rate=0.2),
     }
     chosen = chance.sample(sorted(rates), chance.randint(2, 6))
