@@ -209,11 +209,12 @@ class Ledger:
                 self._take_in(writer, source.path, progress=progress)
             return self._go_on(writer, gateway, once=once, confirm=None if writer.state.chunks else confirm)
 
-    def recover(self, items: str | Path | None = None) -> e.LedgerRecovered:
+    def recover(self, items: str | Path | None = None, *, choices: Choices | None = None) -> e.LedgerRecovered:
         """Reconcile a ledger that is behind its head (or lost it) with the workspace; nothing is submitted.
 
         Args:
             items: the run's items, where the log was cut back to before they were taken in.
+            choices: the run's defaults as they were, where the log was cut back to before those.
 
         Raises:
             LedgerError: it cannot be done, and what to do instead.
@@ -223,6 +224,8 @@ class Ledger:
             self._simulate = self._simulate or load_state(log, min(1, log.head.position)).origin == SIMULATOR
         with self._service() as (gateway, origin), self._writer(create=origin, for_recovery=True) as writer:
             _require_origin(writer.state, origin, self.path)
+            if choices is not None:
+                self._choose(writer, choices)
             if items is not None:
                 self._take_in(writer, str(Path(items).resolve()))
             return self._recover(writer, gateway)
@@ -585,7 +588,8 @@ class Ledger:
 
     def _summary(self, log: SqliteLog, state: RunState) -> Summary:
         code = state.finished.exit_code if state.finished is not None and not state.unfinished else 7
-        code = 3 if state.pauses or any(chunk.hold for chunk in state.live_chunks()) else code
+        stuck = state.pauses or any(chunk.hold for chunk in state.live_chunks())
+        code = 3 if stuck and state.unfinished else code
         failed = tuple(_custom_ids(log, failed_ordinals(state)))
         return summarize(state, ledger=str(self.path), exit_code=code, failed_ids=failed)
 

@@ -122,7 +122,10 @@ def _send(job: SubmitJob, prepared: e.SubmissionPrepared, tools: Tools) -> list[
         return [e.SubmissionAborted(chunk=chunk, submission=submission, cause="stopped", detail=str(refused))]
     except CallError as error:
         return [refusal(job.chunk, submission, error, released=released)]
-    return _created(prepared, accepted.batch, accepted.reply.server_date, accepted.reply.request_id)
+    created = _created(prepared, accepted.batch, accepted.reply.server_date, accepted.reply.request_id)
+    if not released:  # a service that accepts half a body: the batch is there, and must not be made again
+        return [e.SubmissionReleased(chunk=chunk, submission=submission, digest=""), *created]
+    return created
 
 
 def _items(job: SubmitJob, nonce: str, log: EventLog) -> Iterator[tuple[str, bytes]]:
@@ -182,8 +185,9 @@ def refusal(chunk: Chunk, submission: int, error: CallError, *, released: bool) 
             ordinal = members[index]
         else:
             reaction = "bisect"
-    if reaction in ("bisect", "split") and len(members) == 1 and error.code != "request_body_timeout":
-        reaction, ordinal = "reject", members[0]
+    if reaction in ("bisect", "split") and len(members) == 1:
+        # One request that came too slowly may come faster later; one that is refused alone is refused.
+        reaction, ordinal = ("wait", -1) if error.code == "request_body_timeout" else ("reject", members[0])
     return e.SubmissionRefused(
         chunk=chunk.chunk,
         submission=submission,
@@ -247,7 +251,7 @@ def look(job: LookJob, tools: Tools) -> Looked | e.CallFailed:
             workspace = workspace or page.reply.workspace
             listed.update((seen.batch, seen) for seen in page.batches)
             after = page.last_id
-            complete = not page.has_more or (bool(page.batches) and page.batches[-1].created_at < job.horizon)
+            complete = not page.has_more or (bool(page.batches) and 0 < page.batches[-1].created_at < job.horizon)
             if complete or not after or (not job.evidence and job.open_batches <= listed.keys()):
                 break
         gone = _confirm(job, listed, tools)

@@ -10,6 +10,8 @@ adopted; nothing is ever submitted here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -34,6 +36,11 @@ NEXT_CHUNKS = 50
 """The chunks that were next to be sent may have been sent often: a full queue refuses one every five minutes."""
 PAUSE = "recovery"
 DAY_US = 86_400 * MICROSECONDS_PER_SECOND
+
+TRIES = 12
+"""Calls in a row that may fail before a recovery gives up: about ten minutes."""
+
+_Answer = TypeVar("_Answer")
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -134,7 +141,7 @@ def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]
     claims: dict[str, _Claim] = {}
     foreign: set[str] = set()
     while True:
-        listed, server_date = _list(writer, gateway)
+        listed, server_date = _patient(lambda: _list(writer, gateway), wait)
         # A Date is cut to whole seconds: what was created in the rest of its second was there before.
         last_created_at = last_created_at or server_date + MICROSECONDS_PER_SECOND + state.policy.settle_us
         unknown = [
@@ -147,7 +154,7 @@ def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]
         ]
         for seen in unknown:
             if seen.status == "ended":
-                claim = _inspect(gateway, seen, nonces)
+                claim = _patient(partial(_inspect, gateway, seen, nonces), wait)
                 if claim is None:
                     foreign.add(seen.batch)
                 else:
@@ -169,6 +176,19 @@ def _submissions(state: RunState, chunk: int) -> int:
     if known is not None:
         return known.submission + (SUBMISSIONS_BEYOND if known.batch or known.status in TERMINAL else REPEATED_BEYOND)
     return REPEATED_BEYOND if chunk <= state.last_chunk + NEXT_CHUNKS else SUBMISSIONS_BEYOND
+
+
+def _patient(call: Callable[[], _Answer], wait: Callable[[str, float], None]) -> _Answer:
+    """Return what a call returns; a service that is busy or out of reach for a while does not end a recovery."""
+    for failures in range(TRIES):
+        try:
+            return call()
+        except CallError as error:
+            if error.status in (400, 401, 403, 404) or failures == TRIES - 1:
+                raise
+            asked = error.retry_after_us / MICROSECONDS_PER_SECOND
+            wait(f"until the service answers again ({error.what})", max(asked, min(2.0**failures, 60.0)))
+    raise AssertionError("the last try returns or raises")
 
 
 def _list(writer: Writer, gateway: Gateway) -> tuple[Sequence[e.BatchSeen], int]:

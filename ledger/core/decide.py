@@ -86,7 +86,8 @@ def decide(state: RunState, now: int) -> Decision:
         return plan.decision()
     if not state.unfinished and not any(True for _ in state.live_chunks()):
         return plan.decision() if _last_scan_due(state) else _finish(state)
-    at_work = state.chunks_in("prepared", "released", "submitted") or _in_doubt(state)
+    at_work = [chunk for chunk in state.chunks_in("prepared", "released", "submitted") if chunk.hold is None]
+    at_work += _in_doubt(state)
     if not at_work and not plan.wakes:  # what has ended and is held waits for a person, like every other hold
         return plan.decision(_stuck(state))
     return plan.decision()
@@ -141,8 +142,10 @@ def _conclusions(state: RunState) -> Iterator[e.AnyEvent]:
             if chunk.batch not in state.cancels:
                 yield e.CancelRequested(batch=chunk.batch)
     for chunk in state.chunks_in("sealed"):
-        if chunk.refusal and chunk.refusal.reaction in ("split", "bisect") and not chunk.hold:
-            splits = sum(1 for c in state.chunks.values() if c.cause == "split")
+        if chunk.refusal and chunk.refusal.reaction == "bisect" and not chunk.hold:
+            splits = sum(
+                1 for c in state.chunks_in("dissolved") if c.refusal is not None and c.refusal.reaction == "bisect"
+            )
             if splits >= SPLITS_AT_MOST:
                 yield e.ChunkHeld(
                     chunk=chunk.chunk,
@@ -257,7 +260,7 @@ def _look(state: RunState, now: int, plan: _Plan) -> None:
                 plan.waiting.append(
                     Waiting(f"until it is certain whether chunk {chunk.chunk} was accepted ({verdict.why})", until)
                 )
-    open_chunks = state.chunks_in("submitted")
+    open_chunks = [chunk for chunk in state.chunks_in("submitted") if chunk.hold is None]
     if open_chunks:
         newest = min(chunk.sent_at for chunk in open_chunks)
         dues.append(max(state.polled_at, newest) + policy.poll_us)
@@ -316,7 +319,9 @@ def _submit(state: RunState, now: int, plan: _Plan) -> None:
         alone = not state.in_queue and not any(isinstance(command, Submit) for command in plan.commands)
         fits = chunk.requests <= room or alone
         ready = _ready(state, now, plan, "submit") and _chunk_ready(state, now, plan, chunk)
-        if blocked or not fits or chunk.requests in in_doubt or not ready:
+        if chunk.requests in in_doubt:
+            continue  # it waits for one other chunk, which may be held: that must not keep the rest from being sealed
+        if blocked or not fits or not ready:
             waiting_sealed += 1
             continue
         plan.commands.append(Submit(chunk.chunk))

@@ -99,12 +99,23 @@ def _gone(state: RunState, looked: Looked) -> Iterator[e.AnyEvent]:
         before = state.failures.get(command)
         if before is None or before.count < GONE_TIMES - 1:
             yield e.CallFailed(command=command, status=404, kind="not_found_error", detail=f"batch {batch} not found")
-        elif chunk.status in ("submitted", "ended"):
+        elif chunk.status in ("submitted", "ended") and chunk.hold is None:
             yield from lost(chunk, "deleted")
 
 
 def lost(chunk: Chunk, cause: str) -> Iterator[e.AnyEvent]:
-    """Yield the end of a batch whose results are gone: its items are lost, never asked again by themselves."""
+    """Yield the end of a batch whose results are gone: its items are lost, never asked again by themselves.
+
+    A batch that was only taken to be ours may have been a stranger's, deleted by its owner: that is a person's to say.
+    """
+    if not chunk.proven:
+        yield e.ChunkHeld(
+            chunk=chunk.chunk,
+            reason="vanished",
+            detail=f"batch {chunk.batch} was {cause} before its rows could prove whose it was",
+            lift=f"ledger resolve {chunk.chunk} --again (looks again) or --absent (sends the chunk again)",
+        )
+        return
     yield e.FindingRecorded(
         finding="results_lost",
         detail=f"the results of batch {chunk.batch} were {cause} before they were collected",

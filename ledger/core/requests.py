@@ -108,12 +108,14 @@ def _resolve(state: RunState, request: Resolve) -> list[e.AnyEvent]:
         case "adopt":
             return [_adopted(state, chunk, request)]
         case "absent":
-            _require(chunk, "uncertain")
-            evidence = f"said by a person at {format_instant(state.server_date)} on the service's clock"
-            return [
-                e.SubmissionResolved(chunk=chunk.chunk, submission=chunk.submission, by="person", evidence=evidence)
-            ]
+            return _absent(state, chunk)
         case "cancel":
+            known = {*state.twins, *chunk.disowned, *(seen.batch for seen in chunk.candidates), *state.batches}
+            if request.batch not in known:
+                raise UsageError(
+                    f"batch {request.batch} was never taken to be chunk {chunk.chunk}'s: it may be somebody else's",
+                    next="ledger status (shows the batches in question)",
+                )
             if request.batch in state.batches:
                 raise UsageError(
                     f"batch {request.batch} is in use, by chunk {state.batches[request.batch]}",
@@ -136,6 +138,19 @@ def _resolve(state: RunState, request: Resolve) -> list[e.AnyEvent]:
             if not twins:
                 raise UsageError(f"chunk {chunk.chunk} has no twin", next="ledger status")
             return [e.TwinAcknowledged(chunk=chunk.chunk, batch=twin.batch) for twin in twins]
+
+
+def _absent(state: RunState, chunk: Chunk) -> list[e.AnyEvent]:
+    evidence = f"said by a person at {format_instant(state.server_date)} on the service's clock"
+    events: list[e.AnyEvent] = [
+        e.SubmissionResolved(chunk=chunk.chunk, submission=chunk.submission, by="person", evidence=evidence)
+    ]
+    if chunk.batch and not chunk.proven and chunk.hold is not None:  # adopted, and gone before it could prove itself
+        why = "it vanished; a person says that it was not ours"
+        events.insert(0, e.BatchDisowned(chunk=chunk.chunk, submission=chunk.submission, batch=chunk.batch, why=why))
+    else:
+        _require(chunk, "uncertain")
+    return events
 
 
 def _require(chunk: Chunk, status: str) -> None:

@@ -463,6 +463,7 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
             if chunk.hold is None:
                 _illegal(position, event, f"chunk {chunk.chunk} is not held")
             state.failures.pop(f"collect:{chunk.chunk}", None)
+            state.failures.pop(f"gone:{chunk.batch}", None)
             changed = replace(chunk, hold=None, refusal=None, gap_digest="", gap_count=0, failures=0)
             _put(state, _searched_anew(changed, position) if chunk.status == "uncertain" else changed)
         case e.BatchCreated() | e.BatchAdopted() | e.BatchDisowned():
