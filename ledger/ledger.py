@@ -662,6 +662,12 @@ def _custom_ids(log: SqliteLog, wanted: Sequence[int]) -> Iterator[str]:
 def _origin(base_url: str) -> str:
     """Return a base URL without userinfo, query and trailing slash: no byte of a secret is ever recorded."""
     parts = urlsplit(base_url)
+    if not parts.scheme or not parts.netloc:
+        raise UsageError(
+            f"{base_url!r} is no base URL",
+            why="ANTHROPIC_BASE_URL is empty, or not of the form https://HOST",
+            next="unset ANTHROPIC_BASE_URL, or set it to the service's address",
+        )
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
 

@@ -31,6 +31,8 @@ PAGE_BATCHES = 1000
 WATERMARK_BATCHES = 100
 PAGES_AT_MOST = 100
 RESULTS_A_COMMIT = 1000
+TORN_TIMES = 10
+"""Downloads in a row that end inside a row; after them, what is there counts like any other complete download."""
 GAPS_NEEDED = 3
 """Complete downloads with identical gaps before the missing rows count as missing."""
 DAY_US = 86_400 * MICROSECONDS_PER_SECOND
@@ -359,7 +361,7 @@ class CollectJob(NamedTuple):
 
     ``earlier`` leads from the nonces of the chunk's submissions before to their numbers. ``waiting`` are the ordinals
     still without a row of it, ascending; ``attempts`` and ``models`` run beside them; ``stored`` counts the rows
-    already stored, by the service's type.
+    already stored, by the service's type; ``failures`` how often collecting failed in a row.
     """
 
     chunk: Chunk
@@ -372,6 +374,7 @@ class CollectJob(NamedTuple):
     max_attempts: int
     cancel_wanted: bool
     workspace: str
+    failures: int
 
 
 class _Spooled(NamedTuple):
@@ -411,6 +414,20 @@ def collect(job: CollectJob, tools: Tools) -> list[e.AnyEvent]:
     return [*spooled.findings, *_conclude(job, spooled, tallies)]
 
 
+class _Tail:
+    """A stream of bytes that knows whether the last of them ended a line."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self.ended_a_line = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            if piece:
+                self.ended_a_line = piece.endswith(b"\n")
+            yield piece
+
+
 def _download(job: CollectJob, tools: Tools, spool: BinaryIO) -> _Spooled:
     chunk = job.chunk
     wanted = set(job.waiting)
@@ -425,7 +442,8 @@ def _download(job: CollectJob, tools: Tools, spool: BinaryIO) -> _Spooled:
             e.FindingRecorded(finding=finding, detail=detail, chunk=chunk.chunk, batch=chunk.batch, ordinal=ordinal)
         )
 
-    for row in split_lines(tools.gateway.results(chunk.batch)):
+    row, tail = b"", _Tail(tools.gateway.results(chunk.batch))
+    for row in split_lines(tail):
         if not row.strip():
             continue
         rows += 1
@@ -445,6 +463,9 @@ def _download(job: CollectJob, tools: Tools, spool: BinaryIO) -> _Spooled:
             if ours.ordinal in wanted:
                 spool.write(row)
                 offset += len(row)
+    if not tail.ended_a_line and row.strip() and read_row(row) is None and job.failures < TORN_TIMES:
+        # A stream without a known length ends as cleanly when it is cut: a torn last row gives it away.
+        raise CallError("the results end inside a row", kind="torn", message=f"row {rows} has no end")
     spool.flush()
     return _Spooled(places, rows, foreign, earlier, findings)
 

@@ -319,7 +319,8 @@ class Runner:
                     for chunk in state.chunks.values()
                     for submission in range(1, chunk.submission + 1)
                 }
-                inspect = perform.InspectJob(batch, nonces, state.twins.get(batch), state.workspace)
+                twin = state.twins.get(batch) or state.acknowledged.get(batch)
+                inspect = perform.InspectJob(batch, nonces, twin, state.workspace)
                 return lambda: perform.inspect(inspect, tools)
             case Collect(number):
                 collect = self._collect_job(number)
@@ -352,6 +353,7 @@ class Runner:
             max_attempts=state.policy.max_attempts,
             cancel_wanted=chunk.batch in state.cancels,
             workspace=state.workspace,
+            failures=failed.count if (failed := state.failures.get(f"collect:{number}")) is not None else 0,
         )
 
     def _emit(self, events: Sequence[e.AnyEvent], results: Sequence[ResultBlock] = ()) -> None:
@@ -430,9 +432,14 @@ class Runner:
                 raise StoppedError
             if isinstance(event, e.SubmissionReleased) and state.pauses:
                 raise StoppedError
-        # A twin that was adopted or acknowledged while its rows were read is none any more.
-        about_twins = (e.TwinFound, e.TwinAcknowledged)
-        return [event for event in message.events if not isinstance(event, about_twins) or event.batch in state.twins]
+        return [event for event in message.events if self._stands(event)]
+
+    def _stands(self, event: e.AnyEvent) -> bool:
+        """Return whether what was read of a twin still holds: it may have been adopted or acknowledged meanwhile."""
+        state = self.state
+        if isinstance(event, e.TwinFound) and event.proven:
+            return event.batch in state.twins or event.batch in state.acknowledged
+        return not isinstance(event, e.TwinAcknowledged) or event.batch in state.twins
 
     def _notice(self, message: _Message) -> None:
         """Give up when nothing that this process asked the service was ever answered."""

@@ -217,6 +217,42 @@ def test_results_that_are_gone_are_lost_and_never_asked_again(kind: Any, cause: 
     assert world.own_batches() == 1
 
 
+def test_a_download_that_ends_inside_a_row_is_no_complete_one() -> None:
+    """Cut at the same byte again and again, without a length that would show it: nothing counts as missing."""
+    world = World(TEN[:4], Fault(operation="results", call=1, calls=5, kind="cut", bytes=900, framing="close"))
+    assert world.run() == 0
+    answered_once(world)
+    assert [failed.kind for failed in world.events(e.CallFailed)] == ["torn"] * 5
+    assert world.events(e.ResultsShort, e.FindingRecorded) == []
+
+
+@pytest.mark.parametrize("verdict", ["absent", "again"])
+def test_an_adopted_batch_that_vanishes_unproven_is_held_for_a_person_and_every_way_out_leads_on(
+    verdict: Any,
+) -> None:
+    """It may have been a stranger's of the same size: its items are not lost, and nothing is sent again unasked."""
+    world = World(
+        TEN[:4],
+        Fault(operation="create", call=1, kind="drop"),
+        Fault(operation="create", call=1, kind="deleted", seconds=0.001),
+    )
+    assert world.run() == 3
+    (held,) = world.events(e.ChunkHeld)
+    assert held.reason == "vanished"
+    assert "--again" in held.lift
+    assert "--absent" in held.lift
+    assert world.events(e.ResultsLost) == []
+    asked: list[Any] = [Resolve(chunk=1, verdict=verdict)]
+    code = world.run(requests=lambda state: request_events(state, asked.pop()) if asked else ())
+    if verdict == "absent":
+        assert code == 0
+        assert world.outcomes() == ["ok"] * 4
+        assert world.own_batches() == 2
+    else:
+        assert code == 3
+        assert len(world.events(e.ChunkHeld)) == 2
+
+
 def test_counts_that_lie_hold_the_chunk_and_name_the_way_out() -> None:
     """The rows differ from what the service counted, download after download: a person decides, the others go on."""
     world = World([*TEN[:3], "[[simulate:max_tokens]]"])

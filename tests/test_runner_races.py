@@ -119,7 +119,7 @@ def test_canceling_everything_cancels_a_batch_whose_name_comes_only_afterwards()
     assert [accepted.batch for accepted in world.events(e.CancelAccepted)] == [created.batch]
 
 
-def test_a_twin_that_is_acknowledged_while_its_rows_are_read_stays_acknowledged() -> None:
+def test_a_twin_that_is_acknowledged_while_its_rows_are_read_stays_so_and_its_cost_is_known() -> None:
     world = World(
         TEN,
         Fault(operation="create", call=1, kind="drop"),
@@ -139,4 +139,9 @@ def test_a_twin_that_is_acknowledged_while_its_rows_are_read_stays_acknowledged(
         assert world.process(gateway=AtTheTwin(world.gateway(), twin=meeting), requests=requests).run() == 0
     assert meeting.arrived.is_set()
     assert len(world.events(e.TwinAcknowledged)) == 1
-    assert [twin.proven for twin in world.events(e.TwinFound)] == [False]
+    assert [twin.proven for twin in world.events(e.TwinFound)] == [False, True]
+    state = world.state()
+    assert not state.twins
+    (twin,) = state.acknowledged.values()
+    assert twin.usage is not None
+    assert twin.usage.output_tokens > 0

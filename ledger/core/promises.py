@@ -36,6 +36,7 @@ class Promises:
         self._live: dict[int, list[str]] = {}
         self._chunk_of: dict[str, int] = {}
         self._twins: dict[str, tuple[int, e.TwinFound]] = {}
+        self._dealt_with: set[str] = set()
         self._tallies: dict[int, dict[str, int]] = {}
         self._accepted: set[int] = set()
 
@@ -53,13 +54,14 @@ class Promises:
     def ended(self) -> Iterable[Finding]:
         """Return what is broken at the end of the log."""
         for batch, (position, twin) in self._twins.items():
-            what = "a second batch of this chunk" if twin.proven else "a batch that may be a second one of this chunk"
-            yield breach(
-                position,
-                f"guarantee 1: {what} exists and nobody has acknowledged it "
-                f"(ledger resolve {twin.chunk} --acknowledge, or --cancel {batch})",
-                f"chunk {twin.chunk}, batch {batch}",
-            )
+            where = f"chunk {twin.chunk}, batch {batch}"
+            way_out = f"(ledger resolve {twin.chunk} --acknowledge, or --cancel {batch})"
+            if twin.proven:
+                what = "guarantee 1: a second batch of this chunk exists and nobody has acknowledged it"
+                yield breach(position, f"{what} {way_out}", where)
+            else:  # a stranger's batch of the same size looks the same until its rows are read
+                what = "a batch that may be a second one of this chunk: ledger resume reads its rows once it has ended"
+                yield note(position, f"{what} {way_out}", where)
 
     def _judge(self, position: int, event: e.AnyEvent, state: RunState) -> Iterator[Finding]:
         match event:
@@ -84,8 +86,9 @@ class Promises:
                 self._live[event.chunk] = [one for one in self._live.get(event.chunk, []) if one != event.batch]
                 self._chunk_of.pop(event.batch, None)
             case e.TwinFound():
-                first = self._twins.get(event.batch, (position, event))[0]
-                self._twins[event.batch] = (first, event)
+                if event.batch not in self._dealt_with:
+                    first = self._twins.get(event.batch, (position, event))[0]
+                    self._twins[event.batch] = (first, event)
                 if event.usage is not None:
                     self.weighed_twins[event.batch] = event
             case e.TwinAcknowledged():
@@ -127,6 +130,7 @@ class Promises:
             )
 
     def _acknowledged(self, position: int, event: e.TwinAcknowledged) -> Iterator[Finding]:
+        self._dealt_with.add(event.batch)
         _, twin = self._twins.pop(event.batch, (0, None))
         if twin is not None and twin.proven:
             yield note(

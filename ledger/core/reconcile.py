@@ -142,7 +142,8 @@ def to_inspect(state: RunState) -> set[str]:
         candidates = list(unclaimed(state, chunk))
         undecided = len(candidates) != 1 or candidates[0].counts is None or not candidates[0].counts.total
         wanted |= {seen.batch for seen in candidates if undecided and seen.status == "ended"}
-    wanted |= {batch for batch, twin in state.twins.items() if not twin.proven}
+    for twins in (state.twins, state.acknowledged):  # what was acknowledged unread is weighed all the same
+        wanted |= {batch for batch, twin in twins.items() if not twin.proven}
     return wanted - state.inspected.keys()
 
 
@@ -158,6 +159,7 @@ def twin_suspects(
                     seen.batch not in before
                     and seen.batch not in state.batches
                     and seen.batch not in state.twins
+                    and seen.batch not in state.acknowledged
                     and seen.batch not in state.inspected
                     and seen.counts is not None
                     and seen.counts.total == prepared.requests

@@ -476,7 +476,8 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
         case e.TwinFound():
             if event.chunk not in state.chunks or event.batch in state.batches:
                 _illegal(position, event, "the batch is claimed, or the chunk unknown")
-            state.twins[event.batch] = event
+            # One that a person has dealt with stays so, also when its rows are weighed only then.
+            (state.acknowledged if event.batch in state.acknowledged else state.twins)[event.batch] = event
         case e.TwinAcknowledged():
             if event.batch not in state.twins:
                 _illegal(position, event, "no such twin")
