@@ -307,10 +307,16 @@ class InspectJob(NamedTuple):
 
 
 def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
-    """Read the rows of an unclaimed batch: the first readable wire id decides, a twin is weighed whole."""
+    """Read the rows of an unclaimed batch: the first readable wire id decides, a twin is weighed whole.
+
+    Whether it has ended is asked before its rows are: asked after, a batch that ends in between would seem to be an
+    ended one without rows, and never be read again.
+    """
     verdict: e.CandidateInspected | None = None
     usage = Usage()
     try:
+        if tools.gateway.retrieve(job.batch).batch.status != "ended":
+            return [e.CallFailed(command=f"inspect:{job.batch}", kind="open", detail="the batch has not ended yet")]
         for row in split_lines(tools.gateway.results(job.batch)):
             if verdict is None:
                 verdict = _whose(job, row)
@@ -322,7 +328,7 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
     except CallError as error:
         if paused := _other_workspace(job.workspace, error.workspace):
             return paused
-        if error.status != 404 or not error.envelope or _is_open(job.batch, tools):
+        if error.status != 404 or not error.envelope:
             return [call_failed(f"inspect:{job.batch}", error)]
     verdict = verdict or e.CandidateInspected(batch=job.batch, verdict="unreadable")
     events: list[e.AnyEvent] = [verdict]
@@ -332,14 +338,6 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
         elif verdict.verdict == "foreign":
             events.append(e.TwinAcknowledged(chunk=job.twin.chunk, batch=job.batch))
     return events
-
-
-def _is_open(batch: str, tools: Tools) -> bool:
-    """Return whether a batch without results will have some: what cannot be known yet must not count as unreadable."""
-    try:
-        return tools.gateway.retrieve(batch).batch.status != "ended"
-    except CallError as error:
-        return error.status != 404 or not error.envelope
 
 
 def _whose(job: InspectJob, row: bytes) -> e.CandidateInspected | None:
