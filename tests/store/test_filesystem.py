@@ -16,7 +16,7 @@ MOUNTINFO = r"""
 41 27 0:51 / /home rw - btrfs /dev/sdb rw
 42 27 0:52 / /work rw - ext4 /dev/sdc rw
 43 27 0:53 / /work rw - fuse.sshfs me@host:/ rw
-44 27 0:54 / /work/local rw - tmpfs tmpfs rw
+44 27 0:54 / /data/local rw - tmpfs tmpfs rw
 """
 
 
@@ -29,8 +29,8 @@ MOUNTINFO = r"""
         ("/mnt/with", "ext4"),
         ("/home/me", "btrfs"),
         ("/homely", "ext4"),
-        ("/work/x", "fuse.sshfs"),
-        ("/work/local", "tmpfs"),
+        ("/data/x", "fuse.sshfs"),
+        ("/data/local", "tmpfs"),
     ],
 )
 def test_the_deepest_and_last_mount_above_a_directory_counts(directory: str, kind: str) -> None:
