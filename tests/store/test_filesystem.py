@@ -14,8 +14,8 @@ MOUNTINFO = r"""
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
 40 27 0:50 / /mnt/with\040blank rw,relatime shared:7 - nfs4 server:/export rw
 41 27 0:51 / /home rw - btrfs /dev/sdb rw
-42 27 0:52 / /work rw - ext4 /dev/sdc rw
-43 27 0:53 / /work rw - fuse.sshfs me@host:/ rw
+42 27 0:52 / /data rw - ext4 /dev/sdc rw
+43 27 0:53 / /data rw - fuse.sshfs me@host:/ rw
 44 27 0:54 / /data/local rw - tmpfs tmpfs rw
 """
 
