@@ -27,12 +27,6 @@ def save_state(log: EventLog, state: RunState) -> None:
         log.save_snapshot(state.position, log.head.hash + snapshot.dump(state))
 
 
-def read_memo(log: EventLog) -> tuple[int, bytes] | None:
-    """Return the newest memo's position and bytes, without the hash that ties it to its event."""
-    memo = log.load_snapshot()
-    return (memo[0], memo[1][32:]) if memo is not None else None
-
-
 def _from_memo(log: EventLog, upto: int | None) -> RunState | None:
     memo = log.load_snapshot()
     if memo is None or (upto is not None and memo[0] > upto):

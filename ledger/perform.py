@@ -22,7 +22,7 @@ from ledger.core.looking import Looked, lost
 from ledger.core.prices import TIER_BATCH, Usage
 from ledger.core.reconcile import LISTING_MARGIN_US
 from ledger.core.state import SERVICE_TYPE, Chunk
-from ledger.core.units import MICROSECONDS_PER_SECOND
+from ledger.core.units import DAY_US
 from ledger.files.lines import split_lines
 from ledger.ports import CallError, EventLog, Gateway, ReleaseRefusedError, ResultBlock, ResultPayload
 from ledger.store.payloads import digest, new_salts, result_blocks
@@ -35,7 +35,6 @@ TORN_TIMES = 10
 """Downloads in a row that end inside a row; after them, what is there counts like any other complete download."""
 GAPS_NEEDED = 3
 """Complete downloads with identical gaps before the missing rows count as missing."""
-DAY_US = 86_400 * MICROSECONDS_PER_SECOND
 
 
 class Emit(Protocol):

@@ -22,7 +22,7 @@ from ledger.core.columns import IN_CHUNK, PENDING, ordinals, to_ranges
 from ledger.core.errors import PausedError
 from ledger.core.reconcile import LISTING_MARGIN_US
 from ledger.core.state import TERMINAL, RunState
-from ledger.core.units import MICROSECONDS_PER_SECOND
+from ledger.core.units import DAY_US, MICROSECONDS_PER_SECOND
 from ledger.files.lines import split_lines
 from ledger.perform import PAGE_BATCHES
 from ledger.ports import CallError, Gateway
@@ -35,7 +35,6 @@ REPEATED_BEYOND = 1_000
 NEXT_CHUNKS = 50
 """The chunks that were next to be sent may have been sent often: a full queue refuses one every five minutes."""
 PAUSE = "recovery"
-DAY_US = 86_400 * MICROSECONDS_PER_SECOND
 
 TRIES = 12
 """Calls in a row that may fail before a recovery gives up: about ten minutes."""

@@ -26,8 +26,6 @@ QUEUE_PATIENCE_US = 300_000_000
 """After a refusal for a full queue: five minutes, or the end of one of our batches."""
 BACKOFF_CAP_US = 60_000_000
 SMALLEST_SHRUNK_CHUNK = 1_000
-OVERDUE_US = 3_600_000_000
-"""A batch that is still open an hour after its expiry is something to know about."""
 SPLITS_AT_MOST = 200
 """Refusals that name no request halve a chunk; a run that needs more halvings than this needs a person."""
 

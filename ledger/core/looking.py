@@ -9,9 +9,8 @@ import msgspec
 from ledger.core import events as e
 from ledger.core.reconcile import twin_suspects
 from ledger.core.state import Chunk, RunState
-from ledger.core.units import MICROSECONDS_PER_SECOND, format_instant
+from ledger.core.units import DAY_US, MICROSECONDS_PER_SECOND, format_instant
 
-DAY_US = 86_400 * MICROSECONDS_PER_SECOND
 RETENTION_US = 29 * DAY_US
 """Results can be had for 29 days from the creation of a batch (batch guide)."""
 RETENTION_ALARM_US = 7 * DAY_US

@@ -35,7 +35,7 @@ Everything ``decide`` needs is here (back-off, queue limits, the settle clock), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Literal, NoReturn, TypeAlias, assert_never
 
 import msgspec
@@ -948,16 +948,12 @@ def exit_code_when_finished(state: RunState) -> int:
     return 0 if accepted(state) else 1
 
 
-Observer: TypeAlias = Callable[[int, int, AnyEvent], None]
-"""Told of every event that became durable: position, at, event."""
-
 __all__ = [
     "TERMINAL",
     "TRANSITIONS",
     "Chunk",
     "ChunkStatus",
     "Failure",
-    "Observer",
     "RunState",
     "Source",
     "Spent",

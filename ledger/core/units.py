@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 MICROSECONDS_PER_SECOND = 1_000_000
+DAY_US = 86_400 * MICROSECONDS_PER_SECOND
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)?", re.ASCII)
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
