@@ -10,8 +10,6 @@ The runner remembers nothing but which commands are at work. Everything else is 
 
 from __future__ import annotations
 
-import queue
-import threading
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -30,6 +28,7 @@ from ledger.core.looking import Looked, looked_events
 from ledger.core.state import RunState, evolve
 from ledger.perform import StoppedError, Tools
 from ledger.ports import Clock, EventLog, Gateway, RequestBlock, ResultBlock
+from ledger.workers import Mailbox, Signal, Threads, Workers
 
 SLICE_SECONDS = 0.25
 """How long one wait lasts: signals and requests from other processes are noticed within it."""
@@ -100,7 +99,7 @@ class _Message(msgspec.Struct):
     finished: str = ""
     looked: Looked | None = None
     failure: BaseException | None = None
-    done: threading.Event | None = None
+    done: Signal | None = None
     refused: list[BaseException] = []
 
     @property
@@ -118,6 +117,8 @@ class Runner:
         reader: opens the ledger for reading, for one working thread.
         spool: opens a private temporary file beside the ledger.
         requests: takes what other processes ask of this one (``cancel``, ``resolve``), as events.
+        workers: where commands are carried out; threads by default.
+        slice_seconds: how long one wait lasts at most.
     """
 
     def __init__(
@@ -127,11 +128,15 @@ class Runner:
         reader: Callable[[], AbstractContextManager[EventLog]],
         spool: Callable[[], BinaryIO],
         requests: Callable[[RunState], Sequence[e.AnyEvent]] = lambda _: (),
+        workers: Workers | None = None,
+        slice_seconds: float = SLICE_SECONDS,
     ) -> None:
         self._writer = writer
+        self._workers: Workers = workers or Threads()
+        self._slice_seconds = slice_seconds
         self._tools = Tools(gateway, reader, spool, self._emit)
         self._requests = requests
-        self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        self._messages: Mailbox[_Message] = self._workers.mailbox()
         self._running: dict[str, Command] = {}
         self._stopping = False
         self._over = False
@@ -218,9 +223,9 @@ class Runner:
     def _wait(self, decision: Decision) -> None:
         if self._writer.listener is not None:
             self._writer.listener.waiting(decision.waiting, self.state)
-        seconds = SLICE_SECONDS
+        seconds = self._slice_seconds
         if decision.wake_at:
-            seconds = min(max((decision.wake_at - self._writer.clock.now()) / 1_000_000, 0.001), SLICE_SECONDS)
+            seconds = min(max((decision.wake_at - self._writer.clock.now()) / 1_000_000, 0.001), seconds)
         self._take(block_seconds=seconds)
 
     # ── what needs no thread ────────────────────────────────────────────────────────────────────────────────────
@@ -285,7 +290,7 @@ class Runner:
             self._messages.put(message)
 
         self._running[key] = command
-        threading.Thread(target=target, name=key, daemon=True).start()
+        self._workers.start(key, target)
 
     def _job(
         self, command: Submit | Look | Inspect | Collect | Cancel
@@ -360,10 +365,10 @@ class Runner:
         """Called on a working thread: return once the events are durable."""
         if self._stopping:
             raise StoppedError
-        message = _Message(events=events, results=results, done=threading.Event(), refused=[])
+        done = self._workers.signal()
+        message = _Message(events=events, results=results, done=done, refused=[])
         self._messages.put(message)
-        assert message.done is not None
-        while not message.done.wait(SLICE_SECONDS):
+        while not done.wait(self._slice_seconds):
             if self._over:
                 raise StoppedError
         if message.refused:
@@ -372,12 +377,10 @@ class Runner:
     def _take(self, block_seconds: float) -> None:
         """Store, in one commit, what the working threads have to say by now; wait for the first word if told to."""
         taken: list[_Message] = []
-        try:
-            taken.append(self._messages.get(timeout=block_seconds) if block_seconds else self._messages.get_nowait())
-            while True:
-                taken.append(self._messages.get_nowait())
-        except queue.Empty:
-            pass
+        message = self._messages.take(block_seconds)
+        while message is not None:
+            taken.append(message)
+            message = self._messages.take(0)
         try:
             self._store(taken)
         except BaseException as problem:
@@ -388,7 +391,7 @@ class Runner:
         finally:
             for message in taken:
                 if message.done is not None:
-                    message.done.set()
+                    message.done.give()
                 self._running.pop(message.finished, None)
 
     def _store(self, taken: Sequence[_Message]) -> None:
@@ -460,4 +463,4 @@ class Runner:
             released = {f"submit:{chunk.chunk}" for chunk in self.state.chunks_in("prepared", "released")}
             if not any(key in self._running for key in released):
                 break
-            self._take(block_seconds=SLICE_SECONDS)
+            self._take(block_seconds=self._slice_seconds)

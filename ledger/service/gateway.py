@@ -59,13 +59,32 @@ class _ListBody(msgspec.Struct):
     last_id: str | None = None
 
 
-class _WithheldBody:
-    """A request body that stops before its last byte, asks, and only then sends it."""
+def _seconds() -> float:
+    """Return a clock that goes on while the machine sleeps, where there is one: a stopped sender must notice."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
-    def __init__(self, pieces: Iterable[bytes], size_bytes: int, release: Callable[[str], None]) -> None:
+
+class WithheldBody:
+    """A request body that stops before its last byte, asks, and only then sends it.
+
+    Args:
+        pieces: the body.
+        size_bytes: its whole length.
+        release: returns once the last byte may be sent.
+        seconds: the clock that says how long ago that was.
+    """
+
+    def __init__(
+        self,
+        pieces: Iterable[bytes],
+        size_bytes: int,
+        release: Callable[[str], None],
+        seconds: Callable[[], float] = _seconds,
+    ) -> None:
         self._pieces = pieces
         self._size_bytes = size_bytes
         self._release = release
+        self._seconds = seconds
         self.released = False
         self.stopped_by: BaseException | None = None
 
@@ -90,17 +109,12 @@ class _WithheldBody:
             raise ReleaseRefusedError(f"the body has {sent} bytes, {self._size_bytes} were sealed")
         if len(held) > 1:
             yield held[:-1]
-        asked = _seconds()
+        asked = self._seconds()
         self._release(hashed.hexdigest())
         self.released = True
-        if _seconds() - asked > RELEASE_SECONDS:
+        if self._seconds() - asked > RELEASE_SECONDS:
             raise ReleaseRefusedError("the process stood still after the release")
         yield held[-1:]
-
-
-def _seconds() -> float:
-    """Return a clock that goes on while the machine sleeps, where there is one: a stopped sender must notice."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class AnthropicGateway:
@@ -158,7 +172,7 @@ class AnthropicGateway:
         release: Callable[[str], None],
     ) -> Accepted:
         """Send a body, withholding its last byte until ``release(digest)`` returns; see the port."""
-        withheld = _WithheldBody(body, size_bytes, release)
+        withheld = WithheldBody(body, size_bytes, release)
         headers = {"Content-Length": str(size_bytes), "Content-Type": "application/json"}
         if betas:
             headers["anthropic-beta"] = ",".join(betas)
