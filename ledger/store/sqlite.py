@@ -105,6 +105,7 @@ class SqliteLog(StoredRows):
         """
         path = _existing(path)
         require_local_disk(path)
+        _finish_interrupted_switch(path)
         probe = schema.connect(path, "ro")  # before the lease: no sidecar is left beside a file that is not ours
         try:
             schema.require_ours(probe, path)
@@ -146,9 +147,10 @@ class SqliteLog(StoredRows):
         Raises:
             UsageError: there is no such file.
             NotALedgerError: the file is no ledger, or of another version.
-            DiskError: the file cannot be read.
+            DiskError: the file cannot be read, or what a power cut interrupted cannot be undone.
         """
         path = _existing(path)
+        _finish_interrupted_switch(path)
         record = read_head(path)  # before the log: the writer commits the log first
         connection = schema.connect(path, "ro")
         try:
@@ -363,6 +365,28 @@ def _existing(path: Path | str) -> Path:
     if not path.is_file():
         raise UsageError("there is no such ledger", where=str(path), next="ledger run ITEMS (it makes one)")
     return path
+
+
+def _finish_interrupted_switch(path: Path) -> None:
+    """Undo what a kill or a power cut interrupted while a ledger was being opened or closed for writing.
+
+    Entering and leaving WAL mode each change one page under a rollback journal. With that journal left behind, a
+    connection that only reads can see nothing at all (sqlite.org/rescode.html#readonly_rollback).
+    """
+    journal = path.with_name(path.name + "-journal")
+    try:
+        if not journal.exists():
+            return
+        with Lease.acquire(path):
+            connection = schema.connect(path, "rw")
+            try:
+                schema.require_ours(connection, path)  # the first read rolls back
+            finally:
+                connection.close()
+    except LockedError:
+        return  # whoever has the lock is just opening or closing it, and SQLite waits for that
+    except OSError as problem:
+        raise faults.of_system(problem, journal) from problem
 
 
 def _rolled_back(path: Path, log: SqliteLog) -> RolledBackError:
