@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint crash bench schemas clean
+.PHONY: help demo test lint crash mutants bench schemas clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ lint: $(STAMP) ## style, types, and who may import whom
 
 crash: $(STAMP) ## 2,000 SIGKILLs under seeded faults (make crash KILLS=100 SEED=7 for others)
 	$(BIN)/python tests/crash/campaign.py --kills $(or $(KILLS),2000) --seed $(or $(SEED),1)
+
+mutants: $(STAMP) ## plant bugs in a copy, one by one, and show which test catches each (make mutants ONLY=head)
+	$(BIN)/python tests/mutants/mutants.py $(ONLY)
 
 bench: $(STAMP) ## time, CPU and memory of 100,000 items, beside the plain SDK script
 	$(BIN)/python tests/bench/bench.py

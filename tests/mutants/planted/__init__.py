@@ -1,0 +1,19 @@
+"""The bugs that are planted: each an exact edit of one source file, and the promise that it breaks.
+
+A bug that no test catches is a test that is missing. ``old`` stands in its file exactly once, so that a bug follows
+the source as it changes or is noticed to have got lost (``test_planted.py``); ``tests`` is what should catch it, as
+narrow as it goes.
+"""
+
+from __future__ import annotations
+
+from planted.answering import ANSWERING
+from planted.bug import Bug
+from planted.collecting import COLLECTING
+from planted.reconciling import RECONCILING
+from planted.storing import STORING
+from planted.submitting import SUBMITTING
+
+BUGS = (*SUBMITTING, *RECONCILING, *COLLECTING, *ANSWERING, *STORING)
+
+__all__ = ["BUGS", "Bug"]
