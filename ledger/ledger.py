@@ -199,6 +199,10 @@ class Ledger:
             self._choose(writer, choices or Choices())
             if lift:
                 writer.append(request_events(writer.state, Lift(tuple(lift))))
+            if all(source.status == "abandoned" for source in writer.state.sources.values()):
+                raise PausedError(
+                    "no items were taken in yet; nothing was sent", next=f"ledger run ITEMS --ledger {self.path}"
+                )
             if not settled(writer.state):
                 source = writer.state.sources[writer.state.next_source - 1]
                 if source.path == STDIN:
