@@ -122,9 +122,12 @@ def standing(
         position: the log's last position.
         hash_at: returns the stored hash at a position up to the last.
     """
-    if record is None or not record.ledger_id:
-        return "missing" if position else ""
-    if ledger_id and record.ledger_id != ledger_id:
+    if not position and (record is None or not record.ledger_id):
+        return ""
+    if record is None or (not record.ledger_id and position > 1):
+        return "missing"
+    # A head without an id is that of a log which was empty yet: the process died between its first event and the head.
+    if ledger_id and record.ledger_id and record.ledger_id != ledger_id:
         return "foreign"
     if position < record.position or hash_at(record.position) != record.hash:
         return "behind"  # also where the file is another one: a restored backup is
