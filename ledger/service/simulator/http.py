@@ -67,6 +67,11 @@ class RunningServer:
         """The service itself."""
         return self.service.simulator
 
+    @property
+    def connections(self) -> int:
+        """How many are open: 0 once whatever was on its way from a client that is gone has been taken in."""
+        return self._server.connections
+
     def bill(self) -> Bill:
         """Return what the service would charge by now."""
         return draw_bill(self.core.batches, self.service.now())
@@ -144,15 +149,27 @@ class _Server(ThreadingMixIn, TCPServer):
         self._is_closing = False
         super().__init__(address, _Handler)
 
-    def remember(self, connection: socket.socket) -> None:
+    def _remember(self, connection: socket.socket) -> None:
         with self._connections_lock:
             self._connections.add(connection)
             if self._is_closing:
                 _shut(connection)
 
-    def forget(self, connection: socket.socket) -> None:
+    @property
+    def connections(self) -> int:
         with self._connections_lock:
-            self._connections.discard(connection)
+            return len(self._connections)
+
+    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+        """Count a connection from the moment it is taken on, before its thread runs."""
+        self._remember(cast(socket.socket, request))
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+        """Close a connection whose thread is done with it."""
+        super().shutdown_request(request)
+        with self._connections_lock:
+            self._connections.discard(cast(socket.socket, request))
 
     def close_connections(self) -> None:
         with self._connections_lock:
@@ -175,11 +192,6 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self._owner = cast(_Server, self.server)
-        self._owner.remember(self.connection)
-
-    def finish(self) -> None:
-        self._owner.forget(self.connection)
-        super().finish()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
         """Log nothing: a simulated run has its own record of calls."""
