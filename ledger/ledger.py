@@ -555,7 +555,7 @@ class Ledger:
         else:
             log = SqliteLog.open_writer(self.path, take_over=self._take_over, for_recovery=for_recovery)
         with log:
-            writer = Writer(log, load_state(log), self._clock, self._listener)
+            writer = Writer(log, load_state(log, proven=True), self._clock, self._listener)
             tool = version("claude-batch-ledger")
             if not writer.state.position:
                 writer.append([self._opened(create or SIMULATOR, tool)])

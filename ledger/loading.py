@@ -2,23 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from ledger.core import events as e
 from ledger.core import snapshot
+from ledger.core.errors import CorruptLogError
 from ledger.core.state import RunState, fold
-from ledger.ports import EventLog
+from ledger.ports import EventLog, Recorded
+from ledger.store.chain import CHAIN_VERSION, GENESIS, link
 
 
-def load_state(log: EventLog, upto: int | None = None) -> RunState:
+def load_state(log: EventLog, upto: int | None = None, *, proven: bool = False) -> RunState:
     """Return the state at the end of a log, or at position ``upto``.
 
+    Args:
+        log: the log.
+        upto: a position; the end when None.
+        proven: check the hash of every event that is folded. Whoever submits must know that none was changed: one bad
+            byte could make a chunk look unsent. Whoever only reads may want what is left of a damaged log; the audit
+            names the damage.
+
     Raises:
+        CorruptLogError: an event is not what was written.
         IllegalEventError: the log holds an event that the state before it does not allow.
         NotALedgerError: the log holds an event that this version does not know.
     """
     state = _from_memo(log, upto)
     after = state.position if state is not None else 0
-    rows = log.read(after, upto)
+    rows: Iterable[Recorded] = log.read(after, upto)
+    if proven:
+        rows = _proven(log, after, log.head.position if upto is None else upto, rows)
     return fold(((row.position, row.at, e.decode(row.type_name, row.data)) for row in rows), state)
+
+
+def _proven(log: EventLog, after: int, upto: int, rows: Iterable[Recorded]) -> Iterator[Recorded]:
+    """Yield the rows up to a position as long as each follows from the one before it, and all are there."""
+    before = next(iter(log.read(after - 1, after)), None) if after else None
+    prev = before.hash if before is not None else GENESIS
+    ledger_id = log.ledger_id
+    position = after
+    for position, row in enumerate(rows, after + 1):
+        follows = link(CHAIN_VERSION, ledger_id, position, prev, row.at, row.type_name, row.data.encode()) == row.hash
+        if row.position != position or not follows:
+            raise _changed(position)
+        prev = row.hash
+        yield row
+    if position != upto:  # a damaged page may hide what follows it
+        raise _changed(position + 1)
+
+
+def _changed(position: int) -> CorruptLogError:
+    return CorruptLogError(
+        "the event is not the one that was written, or one is missing",
+        where=f"position {position}",
+        next="ledger replay --audit",
+    )
 
 
 def save_state(log: EventLog, state: RunState) -> None:

@@ -16,9 +16,13 @@ _DISK = "check the disk (dmesg, df -h), then: ledger resume {path}"
 _RIGHTS = "make the file and its directory writable for you, then: ledger resume {path}"
 
 
-def of_sqlite(problem: sqlite3.Error, path: Path) -> LedgerError:
-    """Return the error to raise for one of SQLite's; see sqlite.org/rescode.html for its names."""
-    name = getattr(problem, "sqlite_errorname", "")
+def of_sqlite(problem: sqlite3.Error | UnicodeDecodeError, path: Path) -> LedgerError:
+    """Return the error to raise for one of SQLite's; see sqlite.org/rescode.html for its names.
+
+    A ``UnicodeDecodeError`` is one too: SQLite quotes a damaged schema in its message, and Python cannot decode it.
+    """
+    damaged = isinstance(problem, UnicodeDecodeError)
+    name = "SQLITE_CORRUPT" if damaged else getattr(problem, "sqlite_errorname", "")
     why = f"{problem} ({name})" if name else str(problem)
     where = str(path)
     if name.startswith("SQLITE_FULL"):

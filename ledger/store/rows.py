@@ -20,6 +20,7 @@ from ledger.store.chain import GENESIS
 from ledger.store.payloads import decode_requests, decode_results
 
 _PAGE_ROWS = 1000
+_ROW_TYPES = [int, int, str, str, bytes]
 
 
 class StoredRows:
@@ -51,14 +52,20 @@ class StoredRows:
             "ORDER BY position LIMIT ?"
         )
         try:
-            return list(map(Recorded._make, self._select(query, (after, upto, limit))))
+            rows = list(map(Recorded._make, self._select(query, (after, upto, limit))))
+            if not all(map(_is_whole, rows)):
+                raise self._corrupt("a column has a value of another type")
+            return rows
         except (sqlite3.OperationalError, CorruptLogError) as problem:
             # The first is Python's own, where stored text is not UTF-8. Halving the page finds the row, and saves what
             # is before it.
             if limit > 1:
                 return self._page(after, upto, limit // 2)
             raise CorruptLogError(
-                "the event cannot be read", where=f"position {after + 1}", why=str(problem.__cause__ or problem)
+                "the event cannot be read",
+                where=f"position {after + 1}",
+                why=str(problem.__cause__ or problem.args[0]),
+                next=f"ledger replay --audit {self.path}",
             ) from problem
 
     def request_payloads(self, ordinals: Iterable[int]) -> Iterator[RequestPayload]:
@@ -98,7 +105,9 @@ class StoredRows:
 
     def _result_rows(self, block_id: int) -> list[ResultPayload]:
         query = "SELECT chunk, first, last, count, data FROM result_block WHERE id = ?"
-        return decode_results(ResultBlock(*self._select(query, (block_id,))[0]))
+        for row in self._select(query, (block_id,)):
+            return decode_results(ResultBlock(*row))
+        raise self._corrupt(f"the block of results {block_id} is in the index and not in the table")
 
     def load_snapshot(self) -> tuple[int, bytes] | None:
         """Return the newest memo that is whole and not beyond the end of the log."""
@@ -130,6 +139,8 @@ class StoredRows:
     def _select(self, query: str, values: tuple[object, ...] = ()) -> list[Any]:
         try:
             return self._connection.execute(query, values).fetchall()
+        except UnicodeDecodeError as problem:
+            raise faults.of_sqlite(problem, self.path) from problem
         except sqlite3.Error as problem:
             if isinstance(problem, sqlite3.ProgrammingError) or not hasattr(problem, "sqlite_errorname"):
                 raise
@@ -140,6 +151,8 @@ class StoredRows:
         if len(rows) != 1:
             raise self._corrupt("the head is not there")
         ledger_id, position, stored, epoch = rows[0]
+        if list(map(type, rows[0])) != [str, int, bytes, int]:
+            raise self._corrupt("the head is damaged")
         return ledger_id, Head(position, stored, epoch)
 
     def _last_stored(self) -> int:
@@ -147,13 +160,15 @@ class StoredRows:
 
     def _count_requests(self) -> int:
         rows = self._select("SELECT first + count FROM request_block ORDER BY first DESC LIMIT 1")
-        return int(rows[0][0]) if rows else 0
+        if rows and not isinstance(rows[0][0], int):
+            raise self._corrupt("the last block of requests is damaged")
+        return rows[0][0] if rows else 0
 
     def _hash_at(self, position: int) -> bytes | None:
         if position == 0:
             return GENESIS
         rows = self._select("SELECT hash FROM event WHERE position = ?", (position,))
-        return bytes(rows[0][0]) if rows else None
+        return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
 
     def _block_of(self, ordinal: int) -> RequestBlock:
         query = "SELECT first, count, data FROM request_block WHERE first <= ? ORDER BY first DESC LIMIT 1"
@@ -164,3 +179,8 @@ class StoredRows:
 
     def _corrupt(self, what: str) -> CorruptLogError:
         return CorruptLogError(what, where=str(self.path), next=f"ledger replay --audit {self.path}")
+
+
+def _is_whole(row: Recorded) -> bool:
+    """Return whether a row has the types of its table's columns, which only damage can change."""
+    return list(map(type, row)) == _ROW_TYPES

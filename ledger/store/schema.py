@@ -77,6 +77,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     Raises:
         LedgerError: this Python's SQLite is too old.
         NotALedgerError: the file is no database.
+        CorruptLogError: its schema is damaged.
         DiskError: the file cannot be opened.
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
@@ -95,7 +96,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         connection.execute("PRAGMA trusted_schema=OFF")
         if mode == "ro":
             connection.execute("PRAGMA query_only=ON")
-    except sqlite3.Error as problem:
+    except (sqlite3.Error, UnicodeDecodeError) as problem:
         connection.close()
         raise faults.of_sqlite(problem, path) from problem
     return connection
@@ -166,7 +167,7 @@ def require_ours(connection: sqlite3.Connection, path: Path) -> int:
     try:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-    except sqlite3.Error as problem:
+    except (sqlite3.Error, UnicodeDecodeError) as problem:
         raise faults.of_sqlite(problem, path) from problem
     if application_id != APPLICATION_ID:
         raise NotALedgerError(

@@ -323,9 +323,13 @@ class SqliteLog(StoredRows):
         if last == 0:
             return
         prev = self._hash_at(last - 1)
-        row = self._page(last - 1, last, 1)[0]
-        follows = prev is not None and head.hash == row.hash == link(
-            CHAIN_VERSION, self._id, last, prev, row.at, row.type_name, row.data.encode()
+        row = next(iter(self._page(last - 1, last, 1)), None)
+        follows = (
+            row is not None
+            and prev is not None
+            and head.hash
+            == row.hash
+            == link(CHAIN_VERSION, self._id, last, prev, row.at, row.type_name, row.data.encode())
         )
         if not follows:
             raise self._corrupt(f"the event at position {last} is not the one that was written")
