@@ -244,11 +244,12 @@ class LookJob(NamedTuple):
 def look(job: LookJob, tools: Tools) -> Looked | e.CallFailed:
     """List the workspace; confirm by a retrieve what ended, and what the list does not show."""
     listed: dict[str, e.BatchSeen] = {}
-    server_date, workspace, after, complete = 0, "", "", False
+    server_date, undated, workspace, after, complete = 0, False, "", "", False
     try:
         for _ in range(PAGES_AT_MOST):
             page = tools.gateway.list(PAGE_BATCHES, after)
-            server_date = server_date or page.reply.server_date
+            if not server_date:
+                server_date, undated = page.reply.server_date, page.reply.undated
             workspace = workspace or page.reply.workspace
             listed.update((seen.batch, seen) for seen in page.batches)
             after = page.last_id
@@ -260,7 +261,9 @@ def look(job: LookJob, tools: Tools) -> Looked | e.CallFailed:
             complete = _control(job, listed, tools)
     except CallError as error:
         return call_failed("look", error)
-    return Looked(job.asked_at, server_date, workspace, tuple(listed.values()), job.evidence, complete, tuple(gone))
+    return Looked(
+        job.asked_at, server_date, workspace, tuple(listed.values()), job.evidence, complete, tuple(gone), undated
+    )
 
 
 def _confirm(job: LookJob, listed: dict[str, e.BatchSeen], tools: Tools) -> list[str]:

@@ -135,10 +135,14 @@ class Clock(Protocol):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """What every answer of the service carries beside its body."""
+    """What every answer of the service carries beside its body.
+
+    ``undated``: it bore no date, and ``server_date`` is of our own clock, which runs steadily while the process lives.
+    """
 
     status: int
     server_date: int = 0
+    undated: bool = False
     request_id: str = ""
     workspace: str = ""
 

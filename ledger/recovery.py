@@ -28,6 +28,7 @@ from ledger.perform import PAGE_BATCHES
 from ledger.ports import CallError, Gateway
 from ledger.runner import Writer
 
+_FOR_EVER = 1 << 62
 CHUNKS_BEYOND = 10_000
 SUBMISSIONS_BEYOND = 8
 """How many chunks, and submissions of each, a log may have forgotten and still recognise."""
@@ -142,7 +143,9 @@ def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]
     while True:
         listed, server_date = _patient(lambda: _list(writer, gateway), wait)
         # A Date is cut to whole seconds: what was created in the rest of its second was there before.
-        last_created_at = last_created_at or server_date + MICROSECONDS_PER_SECOND + state.policy.settle_us
+        # Where the answer bears no date, nothing says what is later.
+        bound = server_date + MICROSECONDS_PER_SECOND + state.policy.settle_us if server_date else _FOR_EVER
+        last_created_at = last_created_at or bound
         unknown = [
             seen
             for seen in listed
@@ -191,15 +194,15 @@ def _patient(call: Callable[[], _Answer], wait: Callable[[str, float], None]) ->
 
 
 def _list(writer: Writer, gateway: Gateway) -> tuple[Sequence[e.BatchSeen], int]:
-    """Return the batches since the run began, and the service's instant of the list."""
+    """Return the batches since the run began, and the service's instant of the list (0: it bore no date)."""
     state = writer.state
     prepared = [chunk.prepared for chunk in state.chunks.values() if chunk.prepared is not None]
-    horizon = min((one.watermark_created_at or one.server_date for one in prepared), default=state.opened_at - DAY_US)
+    horizon = min((one.watermark_created_at for one in prepared), default=state.opened_at - DAY_US)
     listed: dict[str, e.BatchSeen] = {}
     after, server_date = "", 0
     while True:
         page = gateway.list(PAGE_BATCHES, after)
-        server_date = server_date or page.reply.server_date
+        server_date = server_date or (0 if page.reply.undated else page.reply.server_date)
         if state.workspace and page.reply.workspace and page.reply.workspace != state.workspace:
             raise PausedError(
                 f"this ledger belongs to workspace {state.workspace}, the key to {page.reply.workspace}",

@@ -260,8 +260,11 @@ def _look(state: RunState, now: int, plan: _Plan) -> None:
                 )
     open_chunks = [chunk for chunk in state.chunks_in("submitted") if chunk.hold is None]
     if open_chunks:
-        newest = min(chunk.sent_at for chunk in open_chunks)
-        dues.append(max(state.polled_at, newest) + policy.poll_us)
+        oldest = min(chunk.sent_at for chunk in open_chunks)
+        # What lies ahead of a clock that was set back says nothing; taken for the last poll it would be polled at once,
+        # again and again, until the clock has caught up.
+        last = max((instant for instant in (state.polled_at, oldest) if instant <= now), default=0)
+        dues.append(last + policy.poll_us)
         plan.waiting.append(Waiting(_open_batches(open_chunks, now)))
     if _last_scan_due(state) or any(not twin.proven for twin in state.twins.values()):
         dues.append(state.listed_at + policy.poll_us if state.listed_position else now)

@@ -357,13 +357,15 @@ class BatchCreated(Event, frozen=True, kw_only=True):
 class BatchesListed(Event, frozen=True, kw_only=True):
     """A list of the workspace's batches that counts as evidence: who is there that nobody claims.
 
-    ``asked_at`` is the position of the log when the list was asked for.
+    ``asked_at`` is the position of the log when the list was asked for; ``undated`` whether the answer bore no date, so
+    that ``server_date`` is of the writer's own clock.
     """
 
     asked_at: int
     server_date: int
     complete: bool
     candidates: tuple[BatchSeen, ...] = ()
+    undated: bool = False
 
 
 class CandidateInspected(Event, frozen=True, kw_only=True):

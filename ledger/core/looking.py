@@ -23,7 +23,8 @@ class Looked(msgspec.Struct, frozen=True):
     """One look at the workspace.
 
     ``asked_at`` is the log's position when it began, ``complete`` whether the list went back to the horizon and a
-    batch that we know could be had; ``gone`` are batches of ours that the service answered with 404.
+    batch that we know could be had; ``gone`` are batches of ours that the service answered with 404. ``undated``:
+    ``server_date`` is of our own clock.
     """
 
     asked_at: int
@@ -33,6 +34,7 @@ class Looked(msgspec.Struct, frozen=True):
     evidence: bool
     complete: bool
     gone: tuple[str, ...] = ()
+    undated: bool = False
 
 
 def looked_events(state: RunState, looked: Looked) -> Iterator[e.AnyEvent]:
@@ -51,6 +53,7 @@ def looked_events(state: RunState, looked: Looked) -> Iterator[e.AnyEvent]:
             asked_at=looked.asked_at,
             server_date=looked.server_date,
             complete=looked.complete,
+            undated=looked.undated,
             # Where nothing is in doubt the list was a scan for twins, hours of them: their names would fill the log.
             candidates=candidates if state.chunks_in("uncertain") else (),
         )

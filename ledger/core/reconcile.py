@@ -66,8 +66,12 @@ Verdict: TypeAlias = Adopt | Wait | Absent | Hold
 
 
 def horizon_of(prepared: SubmissionPrepared) -> int:
-    """Return the service's instant that a list must go back to, to count for this submission."""
-    return (prepared.watermark_created_at or prepared.server_date) - LISTING_MARGIN_US
+    """Return the service's instant that a list must go back to, to count for this submission; 0 for its very end.
+
+    Without a watermark the workspace was empty. The date of that list is no substitute: where a proxy took it away, it
+    is our own clock's, and hours ahead of ``created_at`` it would hide the batch that is looked for.
+    """
+    return max(prepared.watermark_created_at - LISTING_MARGIN_US, 0)
 
 
 def unclaimed(state: RunState, chunk: Chunk) -> Iterator[BatchSeen]:

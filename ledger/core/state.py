@@ -125,7 +125,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     """A chunk and its latest submission.
 
     The settle clock of reconcile: ``uncertain_at`` is the position where the uncertainty began, ``settle_from`` the
-    service's instant of the first list since, ``settled_at`` that of the last complete one.
+    service's instant of the first list since, ``settled_at`` that of the last complete one; ``settle_clock`` is whose
+    clock they are of: 0 the service's, else that of the writer of this epoch, where the service's answers bear no date.
     """
 
     chunk: int
@@ -148,6 +149,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     uncertain_at: int = 0
     settle_from: int = 0
     settled_at: int = 0
+    settle_clock: int = 0
     complete_lists: int = 0
     seen_at: int = 0
     candidates: tuple[e.BatchSeen, ...] = ()
@@ -864,12 +866,16 @@ def _batches_listed(state: RunState, position: int, event: e.BatchesListed) -> N
     for chunk in state.chunks_in("uncertain"):
         if event.asked_at < chunk.uncertain_at:
             continue
+        clock = state.epoch if event.undated else 0
+        if chunk.settle_from and chunk.settle_clock != clock:  # no time can be told between two clocks
+            chunk = replace(chunk, settle_from=0, settled_at=0, complete_lists=0)
         _put(
             state,
             replace(
                 chunk,
                 settle_from=chunk.settle_from or event.server_date,
                 settled_at=max(chunk.settled_at, event.server_date) if event.complete else chunk.settled_at,
+                settle_clock=clock,
                 complete_lists=chunk.complete_lists + event.complete,
                 seen_at=position,
                 candidates=event.candidates,

@@ -64,6 +64,14 @@ def _seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
+_BEGAN_AT_US, _BEGAN_SECONDS = time.time_ns() // 1000, _seconds()
+
+
+def _own_date() -> int:
+    """Return the time in microseconds UTC by a clock that nobody can set while the process lives."""
+    return _BEGAN_AT_US + round((_seconds() - _BEGAN_SECONDS) * MICROSECONDS_PER_SECOND)
+
+
 class WithheldBody:
     """A request body that stops before its last byte, asks, and only then sends it.
 
@@ -292,10 +300,12 @@ def _unsendable_header() -> ServiceError:
 
 def _reply(response: httpx2.Response) -> Reply:
     headers = response.headers
+    date = _server_date(headers.get("date", ""))
     return Reply(
         status=response.status_code,
         # Every origin server sends a Date; where a proxy took it away, our own clock must do, or nothing would end.
-        server_date=_server_date(headers.get("date", "")) or time.time_ns() // 1000,
+        server_date=date or _own_date(),
+        undated=not date,
         request_id=headers.get("request-id", ""),
         workspace=headers.get("anthropic-workspace-id", ""),
     )

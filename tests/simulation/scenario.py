@@ -1,0 +1,137 @@
+"""From a seed to a scenario: what is asked, how the service behaves, and everything that goes wrong."""
+
+from __future__ import annotations
+
+from random import Random
+
+from scheduler import SECOND
+from service import Storm, Weather
+from world import DAY, HOUR, MINUTE, START, Life, Plan, Scenario
+
+from ledger.core.events import Policy
+from ledger.service.simulator.settings import Mix, Settings
+
+MARKERS = (
+    "[[simulate:errored:overloaded_error:1]]",
+    "[[simulate:errored:api_error]]",
+    "[[simulate:errored:invalid_request_error]]",
+    "[[simulate:errored:billing_error:1]]",
+    "[[simulate:expired:1]]",
+    "[[simulate:refusal]]",
+    "[[simulate:refusal_midway]]",
+    "[[simulate:max_tokens]]",
+    "[[simulate:pause_turn]]",
+    "[[simulate:reject]]",
+    "[[simulate:poison]]",
+)
+
+
+def draw(seed: int) -> Scenario:
+    """Return the scenario of a seed."""
+    random = Random(seed)
+    calm_after = random.choice((0, MINUTE, HOUR, 5 * HOUR, 2 * DAY))
+    settle = random.choice((60, 120, 900)) * SECOND
+    on_uncertain = random.choice(("repeat", "repeat", "repeat", "hold"))
+    beyond = random.random() < 0.15  # batches that become visible only after the settle time
+    visible = random.choice((0, settle // 2, settle - 8 * SECOND)) if not beyond else random.randrange(1, 8) * settle
+    lives = _lives(random)
+    slow = random.random() < 0.1
+    poll = 30 * MINUTE if slow else random.choice((10, 60, 300)) * SECOND
+    weather = _weather(random, START + calm_after, visible, slow=slow)
+    plans = [_plan(random, settle, poll, on_uncertain, lives)]
+    if random.random() < 0.1:
+        plans.append(_plan(random, settle, poll, on_uncertain, _lives(random)))
+    longest = random.choice((20, 300, 3000))
+    settings = Settings(
+        seed=seed & 0xFFFF,
+        turnaround_minimum_seconds=5,
+        turnaround_maximum_seconds=longest,
+        cancel_seconds=random.choice((1, 60)),
+        output_tokens_minimum=1,
+        output_tokens_maximum=8,
+        queue_maximum=random.choice((100_000, 100_000, 12)),
+        mix=random.choice((Mix(), Mix(errored={}), Mix(errored={"overloaded_error": 0.1}, expired=0.05))),
+    )
+    return Scenario(
+        seed=seed,
+        settings=settings,
+        weather=weather,
+        offset_us=random.choice((0, 0, 7 * SECOND, -HOUR, 2 * HOUR)),
+        plans=plans,
+        guarantee_one=not beyond or on_uncertain == "hold",
+    )
+
+
+def _weather(random: Random, calm_from: int, visible: int, *, slow: bool) -> Weather:
+    def rate(highest: float) -> float:
+        return random.random() * highest if random.random() < 0.5 else 0.0
+
+    storms = []
+    for _ in range(random.choice((0, 0, 1, 2))):
+        begins = START + random.randrange(2 * HOUR)
+        storms.append(Storm(begins, min(begins + random.randrange(HOUR), max(calm_from, begins)), random.choice(
+            (429, 500, 503, 529))))  # fmt: skip
+    return Weather(
+        calm_from=calm_from,
+        call_failure_rate=rate(0.4),
+        refusal_rate=rate(0.3),
+        ambiguous_rate=rate(0.6),
+        wrong_counts_rate=rate(0.2),
+        early_refusal_rate=rate(0.05),
+        row_fault_rate=rate(0.5),
+        lasting_row_fault_rate=rate(0.2),
+        visible_within=visible,
+        expire_rate=rate(0.2),
+        slow_batch_rate=0.3 if slow else 0.0,
+        never_ends_rate=0.2 if random.random() < 0.02 else 0.0,
+        deleted_rate=rate(0.1) if random.random() < 0.3 else 0.0,
+        archived_rate=rate(0.1) if random.random() < 0.3 else 0.0,
+        stranger_rate=rate(0.4),
+        storms=storms,
+        hides_workspace=random.random() < 0.1,
+        hides_date=random.random() < 0.05,
+        latency_us=random.choice((0, 50_000, 2 * SECOND)),
+    )
+
+
+def _lives(random: Random) -> list[Life]:
+    return [_life(random) for _ in range(random.choice((0, 0, 1, 2, 4)))]
+
+
+def _life(random: Random) -> Life:
+    life = Life(
+        absent_for=random.choice((1, SECOND, MINUTE, HOUR, DAY)),
+        append_stall_rate=random.choice((0.0, 0.0, 0.1)),
+        wrong_workspace=random.random() < 0.03,
+    )
+    way = random.random()
+    if way < 0.45:
+        life.dies_at_append, life.durable = random.randrange(1, 40), random.random() < 0.5
+    elif way < 0.7:
+        life.dies_after = random.randrange(1, random.choice((SECOND, MINUTE, HOUR)))
+    elif way < 0.85:
+        life.stalls_after = random.randrange(1, random.choice((SECOND, MINUTE, HOUR)))
+        life.stalls_for = random.choice((SECOND, 4 * SECOND, 20 * SECOND, HOUR))
+    if random.random() < 0.15:
+        life.jumps = ((random.randrange(HOUR), random.choice((-2 * HOUR, -MINUTE, MINUTE, 30 * HOUR))),)
+    if random.random() < 0.08:
+        life.cancels_after = random.randrange(1, HOUR)
+    return life
+
+
+def _plan(random: Random, settle: int, poll: int, on_uncertain: str, lives: list[Life]) -> Plan:
+    count = random.choice((1, 2, 4, 7, 12, 20))
+    marked = random.choice((0.0, 0.0, 0.1, 0.3))
+    texts = [
+        f"Say {number}." + (random.choice(MARKERS) if random.random() < marked else "") for number in range(count)
+    ]
+    priorities = [random.randrange(2) for _ in texts] if random.random() < 0.2 else [0] * count
+    policy = Policy(
+        chunk_requests=random.choice((1, 3, 5, 10)),
+        queue_requests=random.choice((10, 200_000)),
+        max_attempts=random.choice((1, 2, 3)),
+        poll_us=poll,
+        settle_us=settle,
+        on_uncertain=on_uncertain,  # type: ignore[arg-type]
+    )
+    return Plan(texts, priorities, policy, lives)

@@ -1,0 +1,531 @@
+"""A world: one service, one or two ledgers, processes that come and go, a person who does what the messages say.
+
+Everything is drawn from one seed. What must always hold is checked while it runs, and again at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import lru_cache
+from io import BytesIO
+from random import Random
+from typing import Any
+
+from scheduler import SECOND, Process, Scheduler
+from service import OURS, Sent, Service, ServiceGateway, Weather
+
+from ledger.core import events as e
+from ledger.core import snapshot
+from ledger.core.chunks import item_size_bytes, parse_wire_id
+from ledger.core.columns import FINAL
+from ledger.core.decide import Waiting
+from ledger.core.errors import LockedError, ServiceError, UsageError
+from ledger.core.prices import Usage, quote
+from ledger.core.requests import CancelBatches, Lift, Resolve, request_events
+from ledger.core.state import RunState, evolve, fold, outcome_of
+from ledger.ports import Head, RequestBlock, RequestPayload, ResultBlock
+from ledger.runner import Runner, Writer
+from ledger.service.simulator.answers import is_billed
+from ledger.service.simulator.scripts import OUTCOME_CODES
+from ledger.service.simulator.settings import Settings
+from ledger.store.memory import Disk, MemoryLog
+from ledger.store.payloads import digest, request_blocks
+
+MINUTE = 60 * SECOND
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
+START = 1_795_348_800 * SECOND
+MODEL = "claude-haiku-4-5"
+PRICES = quote("2026-11-22")
+END_AT_MOST = 80 * DAY
+PROCESSES_AT_MOST = 60
+STEPS_AT_MOST = 400_000
+PAUSED_TURN = OUTCOME_CODES["pause_turn"]
+_SERVICE_PAUSES = ("key", "workspace", "spend")
+_RESOLVE = re.compile(r"ledger resolve (\d+) (.*)")
+
+
+class BrokenPromiseError(AssertionError):
+    """Something that must always hold does not."""
+
+
+class DiedError(BaseException):
+    """The process was killed."""
+
+
+def require(holds: bool, what: str) -> None:
+    """Raise when a promise is broken."""
+    if not holds:
+        raise BrokenPromiseError(what)
+
+
+@dataclass
+class Life:
+    """How one process is to end, unless the run does first: at an append (before or after it is durable), or in time."""
+
+    dies_at_append: int = 0
+    durable: bool = False
+    dies_after: int = 0
+    stalls_after: int = 0
+    stalls_for: int = 0
+    wrong_workspace: bool = False
+    jumps: tuple[tuple[int, int], ...] = ()
+    cancels_after: int = 0
+    absent_for: int = MINUTE
+    append_us: int = 2_000
+    append_stall_rate: float = 0.0
+
+
+@dataclass
+class Plan:
+    """One ledger of a simulation: its items, its policy, and the lives of its processes."""
+
+    texts: list[str]
+    priorities: list[int]
+    policy: e.Policy
+    lives: list[Life] = field(default_factory=list)
+
+
+@dataclass
+class Scenario:
+    """A whole simulation, drawn from a seed."""
+
+    seed: int
+    settings: Settings
+    weather: Weather
+    offset_us: int
+    plans: list[Plan]
+    guarantee_one: bool = True
+    """Whether every accepted batch is visible within the settle time, or nothing is repeated without a person."""
+
+
+class SimulatedLog(MemoryLog):
+    """The log of one process: appending takes time, may stall, and is where a process may die."""
+
+    def __init__(self, ledger: LedgerLife, process: Process, life: Life) -> None:
+        super().__init__(ledger.disk)
+        self._ledger = ledger
+        self._process = process
+        self._life = life
+        self._appends = 0
+
+    def append(
+        self,
+        events: Sequence[e.AnyEvent],
+        at: int,
+        requests: Sequence[RequestBlock] = (),
+        results: Sequence[ResultBlock] = (),
+    ) -> Head:
+        life, process = self._life, self._process
+        self._appends += 1
+        dies = self._appends == life.dies_at_append
+        if dies and not life.durable:
+            self._ledger.died(process)
+        random = self._ledger.world.random
+        if life.append_stall_rate and random.random() < life.append_stall_rate:
+            process.sleep(random.randrange(12 * SECOND))
+        elif life.append_us:
+            process.sleep(life.append_us)
+        before = len(self.disk.rows)
+        head = super().append(events, at, requests, results)
+        self._ledger.appended(before)
+        if dies:
+            self._ledger.died(process)
+        return head
+
+
+class Wall:
+    """The clock of one machine, which somebody may set; also the runner's listener."""
+
+    def __init__(self, scheduler: Scheduler, life: Life, offset: int) -> None:
+        self._scheduler = scheduler
+        self._started = scheduler.now
+        self._offset = self._first_offset = offset
+        self._jumps = list(life.jumps)
+        self.waiting_for: tuple[Waiting, ...] = ()
+
+    def now(self) -> int:
+        elapsed = self._scheduler.now - self._started
+        while self._jumps and elapsed >= self._jumps[0][0]:
+            self._offset += self._jumps.pop(0)[1]
+        return self._scheduler.now + self._offset
+
+    def own_date(self) -> int:
+        """Return what the gateway makes of it: set once, at the start, and steady from there."""
+        return self._scheduler.now + self._first_offset
+
+    def monotonic(self) -> float:
+        return self._scheduler.now / SECOND
+
+    def recorded(self, position: int, at: int, event: e.AnyEvent, state: RunState) -> None:
+        pass
+
+    def waiting(self, reasons: tuple[Waiting, ...], state: RunState) -> None:
+        self.waiting_for = reasons
+
+
+class LedgerLife:
+    """One ledger, from its intake to its end, through as many processes as it takes."""
+
+    def __init__(self, world: World, plan: Plan, name: str) -> None:
+        self.world = world
+        self.plan = plan
+        self.name = name
+        self.disk = Disk()
+        self.shadow = RunState()
+        self.process: Process | None = None
+        self.runner: Runner | None = None
+        self.wall: Wall | None = None
+        self.exit_code: int | None = None
+        self.processes = 0
+        self.resolutions = 0
+        self.next_lift: tuple[str, ...] = ()
+        self.stuck_states: list[str] = []
+        self._intake()
+
+    # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self) -> None:
+        """Start the next process."""
+        self.processes += 1
+        require(self.processes <= PROCESSES_AT_MOST, f"{self.name} needs processes without end: {self.stuck_states}")
+        lives = self.plan.lives
+        life = lives[self.processes - 1] if self.processes <= len(lives) else Life()
+        self.life = life
+        scheduler = self.world.scheduler
+        self.process = process = Process(scheduler, f"{self.name}/{self.processes}")
+        process.start("main", lambda: self._main(process, life))
+        if life.dies_after:
+            scheduler.at(scheduler.now + life.dies_after, lambda: self._kill(process))
+        if life.stalls_after:
+            scheduler.at(scheduler.now + life.stalls_after, lambda: self._stall(process, life))
+        if life.cancels_after:
+            scheduler.at(scheduler.now + life.cancels_after, lambda: self.asked.append(CancelBatches(everything=True)))
+
+    def _main(self, process: Process, life: Life) -> None:
+        code: int | None
+        try:
+            code = self._run(process, life)
+        except DiedError:
+            return
+        except LockedError:
+            return  # another process has taken over, and goes on
+        except ServiceError:
+            code = 6
+        if process is self.process:
+            self._ended(code)
+
+    def _run(self, process: Process, life: Life) -> int:
+        world = self.world
+        self.asked: list[Any] = []
+        self.wall = wall = Wall(world.scheduler, life, world.random.choice((0, 0, -3, 3)) * HOUR)
+        log = SimulatedLog(self, process, life)
+        writer = Writer(log, self._folded(), wall, wall)
+        opening: list[e.AnyEvent] = [e.WriterOpened(epoch=writer.state.epoch + 1, tool_version="simulated")]
+        lifted = [reason for reason in writer.state.pauses if reason in (*_SERVICE_PAUSES, *self.next_lift)]
+        self.next_lift = ()
+        writer.append([*opening, *(e.RunResumed(reason=reason, by="service") for reason in lifted)])
+        self._resolve(writer)
+        gateway = ServiceGateway(
+            world.service, process, self.name, wall.own_date, wrong_workspace=life.wrong_workspace and writer.state.workspace == OURS
+        )
+        self.runner = runner = Runner(
+            writer, gateway, lambda: nullcontext(log), BytesIO, self._requests, process, slice_seconds=600.0
+        )
+        code = runner.run()
+        require(snapshot.dump(runner.state) == snapshot.dump(self.shadow), "live and replayed state differ")
+        return code
+
+    def _requests(self, state: RunState) -> Sequence[e.AnyEvent]:
+        events: list[e.AnyEvent] = []
+        while self.asked:
+            try:
+                events += request_events(state, self.asked.pop())
+            except UsageError:
+                pass  # a person is told that it does not fit any more
+        return events
+
+    def _folded(self) -> RunState:
+        """Return what a new process sees: sometimes the fold from zero, sometimes on top of a memo."""
+        rows = self.disk.rows
+        if self.world.random.random() < 0.5:
+            return fold((row.position, row.at, e.decode(row.type_name, row.data)) for row in rows)
+        state = snapshot.load(snapshot.dump(self.shadow))
+        assert state is not None
+        return state
+
+    def died(self, process: Process) -> None:
+        """Have the current task's process die here."""
+        process.dead = True
+        self.world.scheduler.at(self.world.scheduler.now, lambda: self._kill(process, dead=True))
+        raise DiedError
+
+    def _kill(self, process: Process, *, dead: bool = False) -> None:
+        if process.dead and not dead:
+            return
+        process.kill()
+        if process is self.process and self.exit_code is None:
+            self._again(self.life.absent_for)
+
+    def _stall(self, process: Process, life: Life) -> None:
+        """Stop a process for a while; meanwhile, its lock broken, another takes over."""
+        if process.dead or process is not self.process or self.exit_code is not None:
+            return
+        process.paused_until = self.world.scheduler.now + life.stalls_for
+        self._again(min(life.absent_for, life.stalls_for))
+
+    def _again(self, after: int) -> None:
+        self.process = None
+        self.world.scheduler.at(self.world.scheduler.now + after, self.begin)
+
+    def _ended(self, code: int) -> None:
+        require(code in (0, 1, 3, 6), f"exit code {code}")
+        if code in (0, 1):
+            self.exit_code = code
+            return
+        self.stuck_states.append(self._what_now())
+        # A person comes back when the weather has changed, or some time later.
+        self._again(self.world.random.choice((MINUTE, HOUR, 6 * HOUR)))
+
+    # ── the person ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _what_now(self) -> str:
+        """Read the messages of a run that is stuck, and note what they say is to be done."""
+        state = self.shadow
+        messages = [pause.lift for pause in state.pauses.values()]
+        messages += [chunk.hold.lift for chunk in state.live_chunks() if chunk.hold]
+        for message in messages:
+            require(message.startswith("ledger "), f"a message names no command: {message!r}")
+            match = re.match(r"ledger resume --lift (\w+)", message)
+            if match:
+                self.next_lift = (*self.next_lift, match[1])
+        require(bool(messages) or not state.chunks or self._unanswered(), "stuck without a reason")
+        return "; ".join(messages)
+
+    def _unanswered(self) -> bool:
+        """Whether the last process gave up because nothing was ever answered."""
+        return bool(self.shadow.failures) or any(chunk.failures for chunk in self.shadow.chunks.values())
+
+    def _resolve(self, writer: Writer) -> None:
+        """Do for every held chunk what its message says."""
+        for chunk in list(writer.state.live_chunks()):
+            if chunk.hold is None:
+                continue
+            match = _RESOLVE.search(chunk.hold.lift)
+            require(match is not None and int(match[1]) == chunk.chunk, f"no way out of {chunk.hold}")
+            assert match is not None
+            self.resolutions += 1
+            writer.append(request_events(writer.state, self._verdict(chunk, match[2])))
+
+    def _verdict(self, chunk: Any, said: str) -> Resolve:
+        ours = self.batch_of(chunk)
+        if "--adopt" in said or "--absent" in said:  # a person looks into the console, and knows
+            wanted = "adopt" if ours else "absent"
+            if wanted == "adopt" and "--adopt" in said:
+                assert ours is not None
+                gateway = ServiceGateway(self.world.service, self.process, self.name, lambda: 0)  # type: ignore[arg-type]
+                return Resolve(chunk.chunk, "adopt", ours.batch_id, gateway._seen(ours))
+            if wanted == "absent":
+                return Resolve(chunk.chunk, "absent")
+        verdict = re.search(r"--(again|accept-counts|lost|absent)", said)
+        require(verdict is not None, f"no way out of {said!r}")
+        assert verdict is not None
+        return Resolve(chunk.chunk, verdict[1])  # type: ignore[arg-type]
+
+    def batch_of(self, chunk: Any) -> Any:
+        """Return the batch that the service made of a chunk's latest submission, if it did; omniscient."""
+        if chunk.prepared is None:
+            return None
+        for sent in self.world.service.sent:
+            if sent.ledger == self.name and sent.batch and _nonce(sent) == chunk.prepared.nonce:
+                return self.world.service.core.batches[sent.batch]
+        return None
+
+    # ── what must hold at every step ────────────────────────────────────────────────────────────────────────────
+
+    def appended(self, before: int) -> None:
+        """Replay what became durable, from its bytes."""
+        for row in self.disk.rows[before:]:
+            evolve(self.shadow, row.position, row.at, e.decode(row.type_name, row.data))
+
+    def check_release(self, sent: Sent) -> None:
+        """Require that the last byte of a body was announced durably, with the digest of the whole."""
+        for row in reversed(self.disk.rows):
+            if row.type_name == "submission_released" and sent.digest in row.data:
+                return
+        raise BrokenPromiseError(f"{self.name} sent a last byte that no durable event announced")
+
+    # ── what must hold at the end ───────────────────────────────────────────────────────────────────────────────
+
+    def check_end(self) -> None:
+        """Require everything that is promised of a run that has ended."""
+        state = self.shadow
+        refolded = fold((row.position, row.at, e.decode(row.type_name, row.data)) for row in self.disk.rows)
+        require(snapshot.dump(refolded) == snapshot.dump(state), "the fold from zero differs")
+        for ordinal in range(len(self.plan.texts)):
+            require(state.columns.status[ordinal] >= FINAL, f"item {ordinal} is {outcome_of(state, ordinal)}")
+        require(sum(state.outcomes.values()) == len(self.plan.texts), "outcomes do not add up")
+        all_ok = state.outcomes["ok"] == len(self.plan.texts)
+        require(self.exit_code == (0 if all_ok else 1), f"exit code {self.exit_code} with {state.outcomes}")
+        self._check_once()
+        self._check_costs()
+
+    def _check_once(self) -> None:
+        accepted: dict[tuple[int, int], list[str]] = {}
+        owners = self._owners()
+        for sent in self.world.service.sent:
+            if sent.ledger == self.name and sent.batch:
+                accepted.setdefault(owners[_nonce(sent)], []).append(sent.batch)
+        by_chunk: dict[int, list[str]] = {}
+        for (chunk, _), batches in accepted.items():
+            require(len(batches) == 1, f"submission of chunk {chunk} made {batches}")
+            by_chunk.setdefault(chunk, []).extend(batches)
+        twins = {*self.shadow.twins, *self.shadow.acknowledged}
+        for chunk, batches in by_chunk.items():
+            kept = [batch for batch in batches if batch not in twins]
+            if self.world.scenario.guarantee_one:
+                require(len(batches) <= 1, f"chunk {chunk} was accepted as {batches}")
+            del kept
+
+    def _owners(self) -> dict[str, tuple[int, int]]:
+        """Return chunk and submission by nonce."""
+        owners = {}
+        for row in self.disk.rows:
+            if row.type_name == "submission_prepared":
+                prepared = e.decode(row.type_name, row.data)
+                assert isinstance(prepared, e.SubmissionPrepared)
+                owners[prepared.nonce] = (prepared.chunk, prepared.submission)
+        return owners
+
+    def _check_costs(self) -> None:
+        """Require that what we count of each batch is what the service charges for it."""
+        state, core = self.shadow, self.world.service.core
+        ours: dict[int, Usage] = {}
+        for spent in state.spending():
+            if spent.billed:
+                ours[spent.chunk] = ours.get(spent.chunk, Usage()) + spent.usage
+        for chunk in state.chunks.values():
+            if chunk.status != "collected":
+                continue
+            batch = core.batches[chunk.batch]
+            charged = _charged(batch)
+            counted = ours.get(chunk.chunk, Usage())
+            whole = sum(state.stored[chunk.chunk].values()) == chunk.requests
+            if whole and self.world.service.lasting.get(chunk.batch) != "unknown_type":
+                require(counted == charged, f"chunk {chunk.chunk}: counted {counted}, charged {charged}")
+            else:
+                require(counted.output_tokens <= charged.output_tokens, f"chunk {chunk.chunk} counts too much")
+        for twin in (*state.twins.values(), *state.acknowledged.values()):
+            if twin.proven and twin.usage is not None:
+                require(twin.usage == _charged(core.batches[twin.batch]), f"twin {twin.batch} is not weighed right")
+
+    # ── intake ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _intake(self) -> None:
+        log = MemoryLog(self.disk)
+        built, payloads = [], []
+        classes = sorted(set(self.plan.priorities))
+        for ordinal, (text, priority) in enumerate(zip(self.plan.texts, self.plan.priorities, strict=True)):
+            params = _params(text)
+            salt, custom_id = bytes(16), f"item {ordinal}"
+            payloads.append(RequestPayload(salt, params, b"", b"", False, custom_id))
+            built.append(
+                e.RequestBuilt(
+                    ordinal=ordinal,
+                    custom_id=custom_id,
+                    line=ordinal + 1,
+                    size_bytes=item_size_bytes(ordinal, custom_id, len(params)),
+                    digest=digest(salt, params),
+                    class_id=classes.index(priority),
+                )
+            )
+        count = len(built)
+        opening: list[e.AnyEvent] = [
+            e.RunOpened(ledger_id=self.name * 4, origin="simulator", tool_version="simulated"),
+            e.SettingsChanged(policy=self.plan.policy),
+            e.SourceOpened(source=1, path="/items.jsonl"),
+            *(
+                e.ClassDeclared(class_id=number, model=MODEL, max_tokens=100, priority=priority)
+                for number, priority in enumerate(classes)
+            ),
+            *built,
+            e.IntakeCompleted(
+                source=1, lines=count, bytes_read=count, digest="d", built=count, deduplicated=0, rejected=0
+            ),
+            e.PricesQuoted(table=PRICES),
+        ]
+        log.append(opening, START, list(request_blocks(0, payloads)))
+        self.appended(0)
+
+
+@lru_cache(maxsize=4096)
+def _params(text: str) -> bytes:
+    return json.dumps(
+        {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": text}]}, separators=(",", ":")
+    ).encode()
+
+
+def _nonce(sent: Sent) -> str:
+    wire = parse_wire_id(sent.wire_ids[0])
+    assert wire is not None
+    return wire.nonce
+
+
+def _charged(batch: Any) -> Usage:
+    answers, total = batch.answers(), Usage()
+    for index, code in enumerate(batch.codes()):
+        if is_billed(code):
+            usage = answers.usage(index)
+            total += Usage(
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cache_write_5m_tokens=usage.five_minute_write_tokens,
+                cache_write_1h_tokens=usage.one_hour_write_tokens,
+                cache_read_tokens=usage.cache_read_tokens,
+                web_search_requests=int(code == PAUSED_TURN),  # the simulator's paused turns have searched once
+            )
+    return total
+
+
+class World:
+    """A simulation of one scenario."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.random = Random(scenario.seed)
+        self.scheduler = Scheduler(self.random, START)
+        self.service = Service(
+            self.scheduler, self.random, scenario.settings, scenario.weather, scenario.offset_us
+        )
+        self.ledgers = [
+            LedgerLife(self, plan, name) for plan, name in zip(scenario.plans, ("aaaa", "bbbb"), strict=False)
+        ]
+        self._checked = 0
+
+    def run(self) -> None:
+        """Let everything happen, and check everything."""
+        for ledger in self.ledgers:
+            ledger.begin()
+        until = START
+        while any(ledger.exit_code is None for ledger in self.ledgers):
+            until += HOUR
+            more = self.scheduler.run(until, STEPS_AT_MOST)
+            self.check()
+            waits = [ledger.wall.waiting_for for ledger in self.ledgers if ledger.wall]
+            require(self.scheduler.steps < STEPS_AT_MOST, f"busy without end, waiting for {waits}")
+            require(until < START + END_AT_MOST, f"waits for ever, for {waits}")
+            require(more or all(ledger.exit_code is not None for ledger in self.ledgers), f"nothing happens: {waits}")
+        for ledger in self.ledgers:
+            ledger.check_end()
+
+    def check(self) -> None:
+        """Check what was sent since the last check."""
+        by_name = {ledger.name: ledger for ledger in self.ledgers}
+        for sent in self.service.sent[self._checked :]:
+            by_name[sent.ledger].check_release(sent)
+        self._checked = len(self.service.sent)
