@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTHONS := 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint crash mutants bench schemas clean
+.PHONY: help demo test lint crash mutants pythons bench schemas clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,20 @@ crash: $(STAMP) ## 2,000 SIGKILLs under seeded faults (make crash KILLS=100 SEED
 
 mutants: $(STAMP) ## plant bugs in a copy, one by one, and show which test catches each (make mutants ONLY=head)
 	$(BIN)/python tests/mutants/mutants.py $(ONLY)
+
+pythons: ## the golden ledgers and the core under every Python from 3.11 to 3.14 on the PATH
+	@set -e; for version in $(PYTHONS); do \
+	  place=$(VENV)/pythons/$$version; \
+	  if ! python$$version -c 'import ensurepip, venv' 2>/dev/null; then echo "python$$version: not here"; continue; fi; \
+	  if ! test -e $$place/.installed; then \
+	    python$$version -m venv $$place; \
+	    $$place/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'; \
+	    $$place/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group dev; \
+	    touch $$place/.installed; \
+	  fi; \
+	  $$place/bin/python --version; \
+	  $$place/bin/pytest -q tests/golden tests/core; \
+	done
 
 bench: $(STAMP) ## time, CPU and memory of 100,000 items, beside the plain SDK script
 	$(BIN)/python tests/bench/bench.py

@@ -16,6 +16,12 @@ AUDIT_FAILED = 5
 @click.option(
     "--expect-head", metavar="POSITION:HASH", help="A head that an earlier audit printed; nothing before it may differ."
 )
+@click.option(
+    "--projection",
+    "is_projection",
+    is_flag=True,
+    help="Print outcomes, chunks and costs as JSON: equal logs give equal bytes, also under later versions.",
+)
 @json_option
 @debug_option
 def command(
@@ -24,24 +30,34 @@ def command(
     position: int | None,
     is_audit: bool,
     expect_head: str | None,
+    is_projection: bool,
     as_json: bool,
 ) -> None:
     """Refold the log from its first event, without any effect.
 
     Shows the state at a position, or with --audit whether everything holds: chain, order, transitions, one live batch
     a chunk, results = submitted = counted, payloads, money.
+
+    --projection prints what the log comes to, for programs and for comparing: its form has a version (`projection`)
+    and never changes within it.
     """
     from ledger.core.errors import UsageError
+    from ledger.core.projection import projection_text
     from ledger.ledger import Ledger
 
-    from .output import answer, answer_json
+    from .output import answer, answer_json, write_lines
     from .screens.audit import audit_screen
     from .screens.status import status_screen
 
     is_audit = is_audit or expect_head is not None
+    if is_audit and is_projection:
+        raise UsageError("an audit has a report of its own", next="pass --audit or --projection, not both")
     if is_audit and position is not None:
         raise UsageError("an audit is of the whole log", next="pass --to or --audit, not both")
     path = find_ledger(ledger_file, operand)
+    if is_projection:
+        write_lines([projection_text(Ledger(path).projection(position))])
+        return
     if not is_audit:
         status = Ledger(path).replay(position)
         if as_json:

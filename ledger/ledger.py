@@ -51,6 +51,7 @@ from ledger.summary import Status, Summary, failed_ordinals, request_classes, st
 
 if TYPE_CHECKING:
     from ledger.core.audit import AuditReport
+    from ledger.core.projection import Projection
     from ledger.service.simulator.settings import Settings
 
 SIMULATOR = "simulator"
@@ -455,6 +456,19 @@ class Ledger:
         with self._reader() as log:
             state = replay(log, position)
             return status_of(state, self._summary(log, state), writer="", head_verified=log.head_verified)
+
+    def projection(self, position: int | None = None) -> Projection:
+        """Return what the log comes to up to a position, in a form that later versions keep; at its end by default.
+
+        Raises:
+            UsageError: the log has no such position.
+            CorruptLogError: an event cannot be read, or the state before it does not allow it.
+        """
+        from ledger.core.projection import project
+        from ledger.files.audit import replay
+
+        with self._reader() as log:
+            return project(replay(log, position))
 
     def events(self, after: int = 0) -> Iterator[Recorded]:
         """Yield what is recorded behind a position, in order."""

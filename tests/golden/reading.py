@@ -1,0 +1,96 @@
+"""Reading a golden ledger: always as an unpacked copy, since reading one leaves files beside it."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from ledger.core import events as e
+from ledger.core.projection import project, projection_text
+from ledger.core.state import fold
+from ledger.store.sqlite import SqliteLog
+
+HERE = Path(__file__).resolve().parent
+COMMANDS = (
+    ("status", "--batches"),
+    ("results", "--all", "--join"),
+    ("costs", "--by", "attempt"),
+    ("costs", "--by", "batch"),
+    ("replay", "--audit"),
+)
+
+
+class Golden:
+    """A committed ledger, and what it comes to.
+
+    Attributes:
+        name: the version that wrote it, and what happened in it: ``0.1.0-twin``.
+        packed: the ledger, gzipped.
+        projection: its projection, which never changes.
+        screens: what the commands print about it; a screen may change on purpose.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.packed = HERE / f"{name}.ledger.gz"
+        self.projection = HERE / f"{name}.projection.json"
+        self.screens = HERE / f"{name}.screens.txt"
+
+    def pack(self, ledger: Path) -> None:
+        """Keep a ledger, that nobody has open, as this one."""
+        self.packed.write_bytes(gzip.compress(ledger.read_bytes(), mtime=0))
+
+    def unpacked(self, place: Path) -> Path:
+        """Return a copy of the ledger in a directory."""
+        copy = self.copy_in(place)
+        copy.write_bytes(gzip.decompress(self.packed.read_bytes()))
+        return copy
+
+    def copy_in(self, place: Path) -> Path:
+        """Return where in a directory a copy goes."""
+        return place / f"{self.name}.ledger"
+
+    def projected(self, place: Path) -> bytes:
+        """Return the projection as it is committed: of the log folded from its first event, indented."""
+        with SqliteLog.open_reader(self.unpacked(place)) as log:
+            state = fold((row.position, row.at, e.decode(row.type_name, row.data)) for row in log.read())
+        return projection_text(project(state)) + b"\n"
+
+    def shown(self, place: Path) -> str:
+        """Return what the commands print about a copy in an empty directory, and their exit codes."""
+        ledger = self.unpacked(place)
+        parts = []
+        with _inside(place):
+            for command, *options in COMMANDS:
+                arguments = [command, ledger.name, *options]
+                result = CliRunner().invoke(application(), arguments, prog_name="ledger")
+                parts.append(f"$ ledger {' '.join(arguments)}\n{result.stdout}exit code {result.exit_code}\n")
+        return "\n".join(parts)
+
+
+def application() -> Any:
+    """Return what the console script calls."""
+    (script,) = entry_points(group="console_scripts", name="ledger")
+    return script.load()
+
+
+def all_golden() -> list[Golden]:
+    """Return every golden ledger, of every version."""
+    return [Golden(path.name.removesuffix(".ledger.gz")) for path in sorted(HERE.glob("*.ledger.gz"))]
+
+
+@contextmanager
+def _inside(place: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(place)
+    try:
+        yield
+    finally:
+        os.chdir(before)
