@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from ledger.store import faults
+from ledger.store.lease import sync_directory
 
 _MESSAGE_BYTES = 65_536
 
@@ -45,6 +46,7 @@ def post(ledger: Path | str, message: dict[str, Any]) -> None:
             os.ftruncate(fd, len(whole))  # half a line is of a sender that was killed and got no answer
             os.pwrite(fd, line, len(whole))
             os.fsync(fd)
+            sync_directory(path.parent)  # the file may be new: its name is not durable by itself
         finally:
             os.close(fd)
 
