@@ -15,7 +15,7 @@ import pytest
 from ledger.core.chunks import body, nonce_of, wire_id
 from ledger.core.errors import ServiceError
 from ledger.ports import Accepted, CallError, ReleaseRefusedError
-from ledger.service.gateway import AnthropicGateway
+from ledger.service.gateway import RELEASE_SECONDS, AnthropicGateway, WithheldBody
 from ledger.service.simulator.faults import Fault, Faults
 from ledger.service.simulator.http import RunningServer, serve
 from ledger.service.simulator.settings import CALM, Settings
@@ -149,6 +149,25 @@ def test_a_body_of_another_size_than_was_sealed_is_never_released(announced: int
             gateway.submit(iter([data]), len(data) + announced, (), released.append)
         assert server.bill().batches == 0
     assert released == []
+
+
+def late(stood_still_seconds: float, data: bytes) -> Iterator[bytes]:
+    """The pieces of a body whose process stands still for a while in the middle of its release."""
+    now = [1000.0]
+
+    def release(_: str) -> None:
+        now[0] += stood_still_seconds
+
+    return iter(WithheldBody(iter([data[:10], data[10:]]), len(data), release, seconds=lambda: now[0]))
+
+
+def test_a_last_byte_that_is_due_for_too_long_is_never_sent() -> None:
+    data = body_of(2)
+    assert b"".join(late(RELEASE_SECONDS - 1, data)) == data
+    pieces = late(RELEASE_SECONDS + 1, data)
+    assert next(pieces) + next(pieces) == data[:-1]
+    with pytest.raises(ReleaseRefusedError, match="stood still"):
+        next(pieces)
 
 
 def test_what_was_accepted_is_told_with_counts_dates_and_workspace() -> None:

@@ -26,6 +26,15 @@ def test_incomplete_lists_do_not_let_the_settle_time_pass() -> None:
     assert isinstance(judge(state, state.chunks[1]), Absent)
 
 
+def test_one_complete_list_is_not_enough_however_late_it_is() -> None:
+    state = chunk_in("uncertain")
+    listed(state, NOON, complete=False)  # it starts the settle clock, and is no evidence
+    listed(state, NOON + SETTLE_US, complete=True)
+    assert isinstance(judge(state, state.chunks[1]), Wait)
+    listed(state, NOON + SETTLE_US + SECOND, complete=True)
+    assert isinstance(judge(state, state.chunks[1]), Absent)
+
+
 def test_a_search_that_could_not_be_completed_is_held_and_begins_anew_when_a_person_says_so() -> None:
     state = chunk_in("uncertain")
     for at in (NOON, NOON + PATIENCE * SETTLE_US):

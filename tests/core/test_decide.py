@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stating import (
     BATCH,
+    COLLECTED,
     CREATED,
     ENDED,
     NOON,
@@ -95,6 +96,21 @@ def test_all_answered_is_finished_once() -> None:
     assert record == Record((e.RunFinished(outcomes={"ok": 3}, exit_code=0),))
     assert isinstance(record, Record)
     assert decide(tell(state, *record.events), LATER) == Decision((), exit_code=0)
+
+
+def test_a_run_whose_submission_was_given_up_ends_only_after_a_last_list() -> None:
+    """A batch that came late after all would be paid for and never be said, were the run over before."""
+    again = [msgspec.structs.replace(event, submission=2) for event in (PREPARED, RELEASED, CREATED)]
+    state = tell(chunk_in("uncertain", requests=3), e.BatchesListed(asked_at=99, server_date=NOON, complete=True))
+    tell(state, e.SubmissionResolved(chunk=1, submission=1, by="reconcile"), *again, ENDED, *RESULTS, COLLECTED)
+    due = state.listed_at + POLICY.poll_us
+    assert (decide(state, due - 1).wake_at, decide(state, due - 1).exit_code) == (due, None)
+    assert commands(state, due - 1) == ()
+    [look] = commands(state, due)
+    assert isinstance(look, Look)
+    assert look.evidence
+    tell(state, e.BatchesListed(asked_at=state.position, server_date=NOON, complete=True))
+    assert commands(state, due + 1) == (Record((e.RunFinished(outcomes={"ok": 3}, exit_code=0),)),)
 
 
 # ── order and limits ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -58,6 +58,15 @@ def test_a_weighed_twin_is_waste_at_its_models_price(world: World) -> None:
     assert report.total.wasted_usd["twin"] == cost_report(PRICES, [twin]).total.cost_usd
 
 
+def test_a_twin_that_was_acknowledged_is_waste_all_the_same(world: World) -> None:
+    state = with_twin(world.state(), Usage(output_tokens=1_000))
+    before = cost_report(PRICES, cost_groups(state))
+    evolve(state, state.position + 1, state.at, e.TwinAcknowledged(chunk=1, batch="msgbatch_twin"))
+    assert state.twins == {}
+    assert cost_report(PRICES, cost_groups(state)) == before
+    assert before.total.wasted_usd["twin"] is not None
+
+
 def test_a_twin_that_is_not_weighed_yet_costs_nothing_yet(world: World) -> None:
     assert list(cost_groups(with_twin(world.state(), None))) == list(cost_groups(world.state()))
 

@@ -36,7 +36,7 @@ _LEFT_BEHIND = shutil.ignore_patterns(
 )
 _IMPORTS = ".imports"
 _PACKAGES = {"ledger": "ledger", "ledger_cli": "cli"}
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class UnjudgedError(Exception):

@@ -19,7 +19,7 @@ ANSWERING = (
         "ledger/perform.py",
         "zip(members, log.request_payloads(members), strict=True)",
         "zip(members, log.request_payloads(members[::-1]), strict=True)",
-        (f"{RUNNER}::test_every_accepted_body_is_the_one_that_was_announced_and_its_wire_ids_carry_the_nonce",),
+        ("tests/test_runner_ahead.py",),
     ),
     Bug(
         "a retry burns no attempt",

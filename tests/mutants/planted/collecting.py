@@ -29,7 +29,7 @@ COLLECTING = (
         "ledger/perform.py",
         "    if agree and (not missing or lasting):\n",
         "    if agree:\n",
-        (RUNNER, READING),
+        (f"{RUNNER}::test_no_trouble_in_reading_costs_an_answer",),
     ),
     Bug(
         "one short download is enough",

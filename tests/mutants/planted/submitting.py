@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planted.bug import GATEWAY, RACES, RUNNER, SUBMISSIONS, Bug
+from planted.bug import GATEWAY, RACES, RUNNER, Bug
 
 SUBMITTING = (
     Bug(
@@ -17,7 +17,7 @@ SUBMITTING = (
     tools = tools._replace(emit=lambda events, results=(): emit([prepared, *events], results))
     return _send(job, prepared, tools)
 """,
-        (f"{RUNNER}::test_no_post_runs_ahead_of_the_event_that_announces_it",),
+        ("tests/test_runner_ahead.py",),
     ),
     Bug(
         "emit does not wait",
@@ -25,7 +25,7 @@ SUBMITTING = (
         "ledger/runner.py",
         "        while not done.wait(self._slice_seconds):\n",
         "        while False:\n",
-        (RACES, RUNNER),
+        ("tests/test_runner_ahead.py", RACES),
     ),
     Bug(
         "the SDK retries",
@@ -64,7 +64,7 @@ SUBMITTING = (
         "ledger/service/gateway.py",
         "        if self._seconds() - asked > RELEASE_SECONDS:\n",
         "        if False:\n",
-        (GATEWAY,),
+        (f"{GATEWAY}::test_a_last_byte_that_is_due_for_too_long_is_never_sent",),
     ),
     Bug(
         "a body of another size is sent",
@@ -94,7 +94,7 @@ SUBMITTING = (
         case _:
             return "wait"
 """,
-        ("tests/core/test_answers.py", SUBMISSIONS),
+        ("tests/core/test_answers.py",),
     ),
     Bug(
         "any 4xx refuses",
@@ -102,7 +102,7 @@ SUBMITTING = (
         "ledger/core/answers.py",
         "    if not envelope:\n        return None\n",
         "",
-        ("tests/core/test_answers.py", SUBMISSIONS),
+        ("tests/core/test_answers.py",),
     ),
     Bug(
         "the wrong item is rejected",
@@ -194,7 +194,7 @@ SUBMITTING = (
         "ledger/core/decide.py",
         "                avoid=frozenset(chunk.requests for chunk in state.live_chunks()),\n",
         "                avoid=frozenset(),\n",
-        ("tests/core/test_decide.py", f"{RUNNER}::test_a_run_answers_every_item_in_chunks_of_distinct_sizes"),
+        (f"{RUNNER}::test_a_run_answers_every_item_in_chunks_of_distinct_sizes",),
     ),
     Bug(
         "a chunk is sent beside one of its size in doubt",
