@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from hashlib import sha256
+from sys import intern
 from typing import BinaryIO, NamedTuple, Protocol
 
 import msgspec
@@ -568,10 +569,10 @@ def _result(job: CollectJob, index: int, ordinal: int, answer: Answer, row_diges
         outcome=answer.outcome,
         final=final,
         usage=answer.usage,
-        stop_reason=answer.stop_reason,
+        stop_reason=intern(answer.stop_reason),  # a field is left out of the log only when it *is* its default
         error_kind=answer.error_kind,
         model="" if answer.model == job.models[index] else answer.model,
-        tier=answer.tier if answer.service_type == "succeeded" else TIER_BATCH,
+        tier=intern(answer.tier) if answer.service_type == "succeeded" else TIER_BATCH,
         geo=answer.geo,
         billed=answer.billed,
     )
