@@ -3,8 +3,9 @@
     python tests/golden/make.py            # what this version lacks; nothing that exists is touched
     python tests/golden/make.py --screens  # only what the commands print, after a screen was changed on purpose
 
-A ledger and its projection, once committed, are never made again: they are what the promise of the format is about. A
-release that can write something new makes ledgers of its own beside those of its predecessors.
+A ledger, its projection and the fields of its version are never made again once that version is released: they are what
+the promise of the format is about. (Until then, remove them and make them anew.) A release that can write something new
+makes ledgers of its own beside those of its predecessors.
 
 Most runs are against the simulated service over a socket, with faults, so that they meet all that a run can meet. The
 machine's name and directory are kept out of what is committed.
@@ -24,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "hostile"))
 
 import msgspec
-from reading import Golden, all_golden
+from reading import FIELDS, HERE, Golden, all_golden, fields
 from scene import CALMLY, SETTLE_SECONDS, Scene
 
 from ledger import Ledger
@@ -33,6 +34,7 @@ from ledger.files.intake import BadLinesError
 from ledger.service.simulator.faults import Fault, Faults
 from ledger.service.simulator.settings import CALM, Settings
 
+DISTRIBUTION = "claude-batch-ledger"
 TRIES_AT_MOST = 200
 
 
@@ -254,9 +256,12 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python tests/golden/make.py [--screens]\n")
         return 2
     if not arguments:
+        frozen = HERE / f"{version(DISTRIBUTION)}{FIELDS}"
+        if not frozen.exists():
+            frozen.write_bytes(msgspec.json.format(msgspec.json.encode(fields(), order="sorted"), indent=1) + b"\n")
         _anonymous()
         for name, scene in SCENES.items():
-            golden = Golden(f"{version('claude-batch-ledger')}-{name}")
+            golden = Golden(f"{version(DISTRIBUTION)}-{name}")
             if not golden.packed.exists():
                 with _place() as place:
                     golden.pack(scene(place))

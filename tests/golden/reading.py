@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
@@ -15,9 +16,11 @@ from click.testing import CliRunner
 from ledger.core import events as e
 from ledger.core.projection import project, projection_text
 from ledger.core.state import fold
+from ledger.files.schemas import event_schema
 from ledger.store.sqlite import SqliteLog
 
 HERE = Path(__file__).resolve().parent
+FIELDS = ".fields.json"
 COMMANDS = (
     ("status", "--batches"),
     ("results", "--all", "--join"),
@@ -49,13 +52,9 @@ class Golden:
 
     def unpacked(self, place: Path) -> Path:
         """Return a copy of the ledger in a directory."""
-        copy = self.copy_in(place)
+        copy = place / f"{self.name}.ledger"
         copy.write_bytes(gzip.decompress(self.packed.read_bytes()))
         return copy
-
-    def copy_in(self, place: Path) -> Path:
-        """Return where in a directory a copy goes."""
-        return place / f"{self.name}.ledger"
 
     def projected(self, place: Path) -> bytes:
         """Return the projection as it is committed: of the log folded from its first event, indented."""
@@ -64,8 +63,12 @@ class Golden:
         return projection_text(project(state)) + b"\n"
 
     def shown(self, place: Path) -> str:
-        """Return what the commands print about a copy in an empty directory, and their exit codes."""
+        """Return what the commands print about a copy in an empty directory, and their exit codes.
+
+        The copy has no memo: whether this version still reads those of another is not what the screens are about.
+        """
         ledger = self.unpacked(place)
+        _forget_memo(ledger)
         parts = []
         with _inside(place):
             for command, *options in COMMANDS:
@@ -73,6 +76,21 @@ class Golden:
                 result = CliRunner().invoke(application(), arguments, prog_name="ledger")
                 parts.append(f"$ ledger {' '.join(arguments)}\n{result.stdout}exit code {result.exit_code}\n")
         return "\n".join(parts)
+
+
+def fields() -> dict[str, Any]:
+    """Return the types of events, and of every event and value the fields: what they hold, and their defaults."""
+    definitions = event_schema()["$defs"]
+    return {
+        "types": {cls.__name__: name for cls, name in e.TYPE_NAMES.items()},
+        "fields": {
+            name: {
+                field: {"type": kind} if field in one.get("required", ()) else {"type": kind, "optional": True}
+                for field, kind in one["properties"].items()
+            }
+            for name, one in definitions.items()
+        },
+    }
 
 
 def application() -> Any:
@@ -84,6 +102,13 @@ def application() -> Any:
 def all_golden() -> list[Golden]:
     """Return every golden ledger, of every version."""
     return [Golden(path.name.removesuffix(".ledger.gz")) for path in sorted(HERE.glob("*.ledger.gz"))]
+
+
+def _forget_memo(ledger: Path) -> None:
+    connection = sqlite3.connect(ledger)
+    with connection:
+        connection.execute("DELETE FROM snapshot")
+    connection.close()
 
 
 @contextmanager

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from click.testing import CliRunner
-from reading import Golden, all_golden, application
+from reading import COMMANDS, FIELDS, HERE, Golden, all_golden, application, fields
 
 from ledger import Ledger
 from ledger.core import events as e
@@ -106,8 +107,10 @@ def test_its_chain_and_its_payloads_are_sound(golden: Golden, tmp_path: Path) ->
 
 @each
 def test_reading_it_changes_no_byte_of_it(golden: Golden, tmp_path: Path) -> None:
-    golden.shown(tmp_path)
-    assert golden.copy_in(tmp_path).read_bytes() == gzip.decompress(golden.packed.read_bytes())
+    path = golden.unpacked(tmp_path)
+    for command in COMMANDS:
+        run(path, command)
+    assert path.read_bytes() == gzip.decompress(golden.packed.read_bytes())
 
 
 # ── the same everywhere ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,6 +155,26 @@ def test_every_position_of_every_log_comes_to_the_same_under_any_hash_seed(tmp_p
 def test_every_event_is_read_and_written_as_the_same_bytes(golden: Golden, tmp_path: Path) -> None:
     for position, _, type_name, data, _ in rows_of(golden.unpacked(tmp_path)):
         assert e.encode(e.decode(type_name, data)) == (type_name, data.encode()), position
+
+
+@pytest.mark.parametrize("frozen", sorted(HERE.glob(f"*{FIELDS}")), ids=lambda path: path.name.removesuffix(FIELDS))
+def test_fields_are_only_added_with_defaults_and_mean_what_they_meant(frozen: Path) -> None:
+    """When this fails, old events would be refused, or read as what they did not say: a new meaning is a new type."""
+    then, now = msgspec.json.decode(frozen.read_bytes()), msgspec.json.decode(msgspec.json.encode(fields()))
+    assert then["types"].items() <= now["types"].items()
+    for name, were in then["fields"].items():
+        are = now["fields"][name]
+        assert {field: _without_values(are.get(field)) for field in were} == {
+            field: _without_values(kind) for field, kind in were.items()
+        }, name
+        for field, kind in were.items():
+            assert set(kind["type"].get("enum", ())) <= set(are[field]["type"].get("enum", ())), (name, field)
+        assert all(are[field].get("optional") for field in are.keys() - were.keys()), name
+
+
+def _without_values(kind: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a field holds, whichever values of an enumeration there are by now."""
+    return kind and kind | {"type": {name: part for name, part in kind["type"].items() if name != "enum"}}
 
 
 def test_every_type_of_event_that_can_be_written_is_in_some_golden_ledger(tmp_path: Path) -> None:
