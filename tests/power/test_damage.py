@@ -1,0 +1,246 @@
+"""A byte missing or wrong anywhere in a ledger's files: all is there, or it is refused before anything is sent.
+
+The ledger is one whose process was killed in the middle of its run: main file, ``-wal`` and sidecar. What is compared
+is what a run goes on from: the folded state, the requests' bodies and the results' rows.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from cuts import AT_ONCE, ITEMS, SAID, run, service, states
+from recorder import Watched
+from verdicts import LEDGER, Bench
+
+from ledger import Choices, Ledger
+from ledger.core.errors import LedgerError, RolledBackError
+from ledger.core.snapshot import dump
+from ledger.loading import load_state
+from ledger.service.simulator.bill import draw_bill
+from ledger.service.simulator.clocks import real_clock
+from ledger.store.sqlite import SqliteLog
+
+WAL = f"{LEDGER}-wal"
+LOCK = f"{LEDGER}.lock"
+FRAME_BYTES = 24 + 8192
+PAGE_BYTES = 8192
+
+
+class Killed(NamedTuple):
+    """A ledger in the middle of its run, without a process.
+
+    Attributes:
+        files: its files.
+        wal_bytes: how much of the ``-wal`` counts; what is behind is left from before it was begun anew.
+        worth: all that a run goes on from.
+        picture: what the service remembered.
+    """
+
+    bench: Bench
+    files: dict[str, bytes]
+    wal_bytes: int
+    worth: bytes
+    picture: bytes
+
+
+@pytest.fixture(scope="module")
+def killed(recorded_run: Watched) -> Killed:
+    """The instant at which most of what was acknowledged was in the ``-wal`` alone."""
+    end, written, best = 0, -1, (0, 0)
+    for number, step in enumerate(recorded_run.steps, 1):
+        if step.kind == "write" and step.name == WAL:
+            end = step.offset + len(step.data)
+            written = number
+        elif step.kind == "write" and step.name == LEDGER:
+            written = -1  # a checkpoint: the main file has it, too
+        elif step.kind == "ack" and written > 0:
+            best = max(best, (end, number))
+    end, instant = best
+    found = (one for one in states(recorded_run, 0, samples=0) if (one.step, one.how) == (instant, "all of it"))
+    state = next(found)
+    assert state.promised is not None
+    bench = Bench(recorded_run.place)
+    bench.lay_out(state.files)
+    return Killed(bench, state.files, end, worth(bench.path), recorded_run.picture(state.step))
+
+
+def worth(path: Path) -> bytes:
+    """Return all that a run goes on from.
+
+    Raises:
+        LedgerError: the ledger is refused.
+    """
+    with SqliteLog.open_writer(path) as log:
+        if log.needs_recovery == "behind":
+            raise AssertionError("a ledger behind its head was opened for writing")
+        state = load_state(log, proven=True)
+        bodies = [payload.params for payload in log.request_payloads(range(len(state.columns)))]
+        rows = [payload.row for chunk in sorted(state.chunks) for payload in log.result_payloads(chunk)]
+    return b"\0".join((dump(state), *bodies, *rows))
+
+
+def damage_is_noticed(killed: Killed, name: str, content: bytes, where: str) -> str:
+    """Assert that a ledger with one damaged file is as it was, or refused; return how."""
+    killed.bench.lay_out(killed.files | {name: content})
+    try:
+        found = worth(killed.bench.path)
+    except LedgerError as problem:
+        refusal = problem
+    else:
+        assert found == killed.worth, f"{name} {where}: opened, and is not what it was"
+        return "intact"
+    assert refusal.next, f"{name} {where}: refused without a next command: {refusal}"
+    return type(refusal).__name__
+
+
+def flipped(content: bytes, at: int, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[at] ^= 1 << bit
+    return bytes(changed)
+
+
+def interesting(size: int, unit: int, head: int, chance: random.Random, samples: int) -> Iterator[int]:
+    """Yield offsets: some of the first bytes of each unit, its last one, and some anywhere."""
+    for start in range(0, size, unit):
+        yield from (start + at for at in chance.sample(range(min(head, size - start)), min(4, size - start)))
+        yield min(start + unit, size) - 1
+    yield from chance.sample(range(size), samples)
+
+
+def expected(killed: Killed, at: int) -> str:
+    """Return what becomes of a ``-wal`` that is damaged at an offset, or ends there."""
+    return "RolledBackError" if at < killed.wal_bytes else "intact"
+
+
+def test_a_wal_cut_off_anywhere_is_refused_unless_it_holds_all(killed: Killed) -> None:
+    content = killed.files[WAL]
+    chance = random.Random(1)
+    for size in (0, 1, 31, 32, *interesting(len(content), FRAME_BYTES, 64, chance, 100), len(content)):
+        assert damage_is_noticed(killed, WAL, content[:size], f"cut to {size}") == expected(killed, size), size
+
+
+def test_a_missing_wal_is_refused_also_when_its_index_is_left(killed: Killed) -> None:
+    for left in ({}, {f"{LEDGER}-shm": bytes(32768)}, {f"{LEDGER}-shm": b"\xff" * 32768}):
+        killed.bench.lay_out({name: held for name, held in killed.files.items() if name != WAL} | left)
+        with pytest.raises(RolledBackError, match="ledger recover"):
+            worth(killed.bench.path)
+
+
+def test_a_flipped_bit_in_the_wal_is_refused(killed: Killed) -> None:
+    content = killed.files[WAL]
+    chance = random.Random(2)
+    for at in interesting(len(content), FRAME_BYTES, 32, chance, 150):
+        changed = flipped(content, at, chance.randrange(8))
+        assert damage_is_noticed(killed, WAL, changed, f"byte {at}") == expected(killed, at), at
+
+
+def test_a_damaged_sidecar_costs_no_more_than_a_recovery(killed: Killed) -> None:
+    """The log is whole; a head that cannot be read has the next writer recover before it sends anything."""
+    content = killed.files[LOCK]
+    chance = random.Random(1)
+    for at in interesting(len(content), 2048, 300, chance, 60):
+        assert damage_is_noticed(killed, LOCK, flipped(content, at, chance.randrange(8)), f"byte {at}") == "intact"
+    for size in (0, 1, 2047, 2048, 4096, 6143, 6144, 8192, 10239):
+        assert damage_is_noticed(killed, LOCK, content[:size], f"cut to {size}") == "intact"
+
+
+def test_a_damaged_main_file_under_a_whole_wal_is_noticed(killed: Killed) -> None:
+    content = killed.files[LEDGER]
+    chance = random.Random(2)
+    for at in interesting(len(content), PAGE_BYTES, 100, chance, 60):
+        damage_is_noticed(killed, LEDGER, flipped(content, at, chance.randrange(8)), f"byte {at}")
+
+
+@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("memo", ["with a memo", "without"])
+def test_a_flipped_bit_in_a_closed_ledger_is_noticed(killed: Killed, memo: str, part: int) -> None:
+    """All of the log is in the main file; without a memo its first event counts as much as its last."""
+    killed.bench.lay_out(killed.files)
+    SqliteLog.open_writer(killed.bench.path).close()
+    connection = sqlite3.connect(killed.bench.path)
+    if memo == "without":
+        connection.execute("DELETE FROM snapshot")
+        connection.commit()
+    connection.execute("VACUUM")
+    connection.close()
+    held = {name: (killed.bench.place / name).read_bytes() for name in (LEDGER, LOCK)}
+    closed = killed._replace(files=held, worth=worth(killed.bench.path))
+    content = closed.files[LEDGER]
+    chance = random.Random(part)
+    seen = set()
+    for at in interesting(len(content), PAGE_BYTES, 200, chance, 150):
+        seen.add(damage_is_noticed(closed, LEDGER, flipped(content, at, chance.randrange(8)), f"byte {at}"))
+    assert seen >= {"intact", "CorruptLogError"}
+
+
+@pytest.mark.parametrize("damage", ["wal gone", "wal cut", "wal flipped", "event flipped", "page zeroed"])
+def test_no_command_sends_anything_from_a_damaged_ledger(killed: Killed, damage: str) -> None:
+    files = dict(killed.files)
+    match damage:
+        case "wal gone":
+            del files[WAL]
+        case "wal cut":
+            files[WAL] = files[WAL][: killed.wal_bytes * 3 // 4]
+        case "wal flipped":
+            files[WAL] = flipped(files[WAL], killed.wal_bytes // 2, 3)
+        case _:
+            killed.bench.lay_out(files)
+            SqliteLog.open_writer(killed.bench.path).close()
+            files = {name: (killed.bench.place / name).read_bytes() for name in (LEDGER, LOCK)}
+            at = files[LEDGER].rindex(b'{"chunk":1,"submission":1,"nonce"')
+            changed = bytearray(files[LEDGER])
+            if damage == "event flipped":
+                changed[at + 9] = ord("2")  # the chunk
+            else:
+                page = at - at % PAGE_BYTES
+                changed[page : page + PAGE_BYTES] = bytes(PAGE_BYTES)
+            files[LEDGER] = bytes(changed)
+    place = killed.bench.place
+    for command in (run, lambda where: Ledger(where / LEDGER, simulate=True, settings=AT_ONCE).resume()):
+        killed.bench.lay_out(files)
+        (place / f"{LEDGER}.sim").write_bytes(killed.picture)
+        before = accepted(place)
+        if damage == "event flipped":
+            _forget_memos(killed.bench.path)
+        with pytest.raises(LedgerError) as refused:
+            command(place)
+        assert refused.value.next.startswith(("ledger recover", "ledger replay --audit"))
+        assert refused.value.exit_code == (3 if damage.startswith("wal") else 5)
+        assert accepted(place) == before
+
+
+def _forget_memos(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM snapshot")
+    connection.commit()
+    connection.close()
+
+
+def accepted(place: Path) -> int:
+    """Return how many batches the service has accepted."""
+    with service(place) as simulator:
+        return draw_bill(simulator.batches, real_clock()).batches
+
+
+def test_recovery_mends_a_ledger_that_lost_its_wal(killed: Killed) -> None:
+    """What the log forgot is found at the service by its nonces; nothing is asked or paid twice."""
+    place = killed.bench.place
+    killed.bench.lay_out({name: held for name, held in killed.files.items() if name != WAL})
+    (place / f"{LEDGER}.sim").write_bytes(killed.picture)
+    before = accepted(place)
+    assert before
+    ledger = Ledger(killed.bench.path, simulate=True, settings=AT_ONCE)
+    ledger.recover(place / "items.jsonl", choices=Choices(**SAID))
+    assert accepted(place) == before
+    run(place)
+    outcomes = [row["outcome"] for row in ledger.results(all=True)]
+    assert outcomes == ["invalid" if n == 9 else "ok" for n in range(ITEMS)]
+    with service(place) as simulator:
+        bill = draw_bill(simulator.batches, real_clock())
+    assert (bill.prompts_accepted_twice, bill.prompts_billed_twice) == (0, 0)
+    assert ledger.audit().ok
