@@ -20,6 +20,8 @@ DEPTH_MAX: Final = 128
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
 _decode = msgspec.json.Decoder().decode
 
 
@@ -70,6 +72,15 @@ def _too_deep() -> Problem:
     return Problem("too-deep", "", why, "write it flatter")
 
 
+def _depth(line: bytes) -> int:
+    """Return how many arrays and objects are inside one another at most, in text that need not be JSON."""
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", line)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
 class _DuplicateKeyFound(Exception):  # noqa: N818 - carries what was looked for
     def __init__(self, key: str) -> None:
         self.key = key
@@ -107,6 +118,8 @@ def _malformed(line: bytes, error: Exception) -> Problem:
     except UnicodeDecodeError as bad:
         why = f"byte {bad.start} (0x{line[bad.start]:02x}) is not valid UTF-8"
         return Problem("not-utf-8", "", why, "convert the file: iconv -f WINDOWS-1252 -t UTF-8")
+    if _depth(line) > DEPTH_MAX:  # how deep a parser goes before it gives up differs between versions of Python
+        return _too_deep()
     return _lenient_problem(text) or Problem("not-json", "", _reason(error), _hint_not_json(line))
 
 

@@ -93,7 +93,10 @@ def test_nesting_is_bounded_and_never_overflows() -> None:
     assert isinstance(read(nested(DEPTH_MAX)), dict)
     for depth in (DEPTH_MAX + 1, 900, 5_000, 200_000):
         assert problem(nested(depth)).code == "too-deep"
-    assert problem(nested(5_000)[:-4_000]).code == "too-deep"
+    for depth in (DEPTH_MAX + 1, 900, 5_000, 200_000):
+        assert problem(nested(depth)[: -depth // 2]).code == "too-deep", "also where it is no JSON at all"
+    assert problem(b'{"a": NaN, "b": ' + nested(DEPTH_MAX)).code == "too-deep"
+    assert problem(b'{"a": "' + b"[" * 200 + b'\\"' + b"{" * 200).code == "not-json", "brackets in strings do not count"
 
 
 @pytest.mark.parametrize(
