@@ -14,6 +14,7 @@ from .options import debug_option, find_ledger, ledger_option, service_options
 @click.option("--cancel", metavar="BATCH", help="This batch is not wanted: cancel it.")
 @click.option("--again", is_flag=True, help="Whatever held it is settled: go on as it was.")
 @click.option("--accept-counts", is_flag=True, help="What is stored is all there is, whatever the service counted.")
+@click.option("--lost", is_flag=True, help="Its batch does not end, or cannot be read: its results are given up.")
 @click.option("--acknowledge", is_flag=True, help="Its second batch is known and dealt with.")
 @ledger_option
 @service_options
@@ -25,6 +26,7 @@ def command(
     cancel: str | None,
     again: bool,
     accept_counts: bool,
+    lost: bool,
     acknowledge: bool,
     ledger_file: str | None,
     base_url: str | None,
@@ -44,6 +46,7 @@ def command(
         "cancel": cancel,
         "again": again,
         "accept-counts": accept_counts,
+        "lost": lost,
         "acknowledge": acknowledge,
     }
     verdicts = [verdict for verdict, value in said.items() if value]

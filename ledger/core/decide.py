@@ -18,13 +18,15 @@ from ledger.core.chunks import MAX_BYTES, MAX_REQUESTS
 from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, Split, Submit
 from ledger.core.reconcile import Absent, Adopt, Hold, Wait, horizon, judge, to_inspect
 from ledger.core.state import Chunk, RunState, exit_code_when_finished
-from ledger.core.units import format_duration
+from ledger.core.units import DAY_US, MICROSECONDS_PER_SECOND, format_duration
 
 UPLOADS_AT_ONCE = 2
 DOWNLOADS_AT_ONCE = 2
 QUEUE_PATIENCE_US = 300_000_000
 """After a refusal for a full queue: five minutes, or the end of one of our batches."""
 BACKOFF_CAP_US = 60_000_000
+OVERDUE_PATIENCE_US = DAY_US
+"""A batch expires after 24 hours (batch guide); one that is open for another day after that is a person's to judge."""
 SMALLEST_SHRUNK_CHUNK = 1_000
 SPLITS_AT_MOST = 200
 """Refusals that name no request halve a chunk; a run that needs more halvings than this needs a person."""
@@ -135,6 +137,7 @@ def _conclusions(state: RunState) -> Iterator[e.AnyEvent]:
                 claimed.add(event.batch)
             yield event
     yield from _pauses(state)
+    yield from _overdue(state)
     if "canceled" in state.pauses:  # everything: also what had been released by then and was named only later
         for chunk in state.chunks_in("submitted"):
             if chunk.batch not in state.cancels:
@@ -151,6 +154,20 @@ def _conclusions(state: RunState) -> Iterator[e.AnyEvent]:
                     detail=f"refused again after {splits} halvings: {chunk.refusal.message}",
                     lift=f"ledger resolve {chunk.chunk} --again",
                 )
+
+
+def _overdue(state: RunState) -> Iterator[e.AnyEvent]:
+    """Yield a hold for every batch that has not ended long after it should have expired: no run waits for ever."""
+    for chunk in state.chunks_in("submitted"):
+        due = max(chunk.expires_at, chunk.waits_since) + OVERDUE_PATIENCE_US
+        if chunk.hold is None and chunk.expires_at and state.server_date > due:
+            since = format_duration((state.server_date - chunk.expires_at) / MICROSECONDS_PER_SECOND)
+            yield e.ChunkHeld(
+                chunk=chunk.chunk,
+                reason="overdue",
+                detail=f"batch {chunk.batch} is still open {since} after it should have expired",
+                lift=f"ledger resolve {chunk.chunk} --again (waits another day) or --lost (gives its results up)",
+            )
 
 
 def _conclude(state: RunState, chunk: Chunk) -> Iterator[e.AnyEvent]:

@@ -468,11 +468,11 @@ class BatchCollected(Event, frozen=True, kw_only=True):
 
 
 class ResultsLost(Event, frozen=True, kw_only=True):
-    """The service no longer has the results of a batch: what is not stored yet is lost."""
+    """The service no longer has the results of a batch, or a person gave them up: what is not stored yet is lost."""
 
     chunk: int
     batch: str
-    cause: Literal["archived", "deleted"]
+    cause: Literal["archived", "deleted", "given_up"]
 
 
 # ── trouble, people, ends ───────────────────────────────────────────────────────────────────────────────────────

@@ -28,11 +28,11 @@ class Resolve(msgspec.Struct, frozen=True, tag="resolve"):
 
     ``verdict``: ``adopt`` a batch (``seen`` is what the service shows of it), ``absent`` (send it again), ``cancel`` a
     batch that is not wanted, ``again`` (go on as it was), ``accept-counts`` (what is stored is all there is),
-    ``acknowledge`` a twin.
+    ``acknowledge`` a twin, ``lost`` (the results of a batch that does not end are given up).
     """
 
     chunk: int
-    verdict: Literal["adopt", "absent", "cancel", "again", "accept-counts", "acknowledge"]
+    verdict: Literal["adopt", "absent", "cancel", "again", "accept-counts", "acknowledge", "lost"]
     batch: str = ""
     seen: e.BatchSeen | None = None
 
@@ -133,6 +133,8 @@ def _resolve(state: RunState, request: Resolve) -> list[e.AnyEvent]:
             return [e.HoldLifted(chunk=chunk.chunk)]
         case "accept-counts":
             return _accepted_counts(state, chunk)
+        case "lost":
+            return _given_up(state, chunk)
         case "acknowledge":
             twins = [twin for twin in state.twins.values() if twin.chunk == chunk.chunk]
             if not twins:
@@ -182,6 +184,24 @@ def _adopted(state: RunState, chunk: Chunk, request: Resolve) -> e.BatchAdopted:
         expires_at=seen.expires_at,
         by="person",
     )
+
+
+def _given_up(state: RunState, chunk: Chunk) -> list[e.AnyEvent]:
+    if chunk.status not in ("submitted", "ended") or chunk.hold is None:
+        raise UsageError(
+            f"the results of chunk {chunk.chunk} cannot be given up",
+            why=f"it is {chunk.status}" if chunk.hold or chunk.status != "submitted" else "its batch may yet end",
+            next=f"ledger cancel {chunk.batch}" if chunk.status == "submitted" else "ledger status",
+        )
+    return [
+        e.FindingRecorded(
+            finding="results_lost",
+            detail=f"a person gave up the results of batch {chunk.batch} ({chunk.hold.reason}: {chunk.hold.detail})",
+            chunk=chunk.chunk,
+            batch=chunk.batch,
+        ),
+        e.ResultsLost(chunk=chunk.chunk, batch=chunk.batch, cause="given_up"),
+    ]
 
 
 def _accepted_counts(state: RunState, chunk: Chunk) -> list[e.AnyEvent]:

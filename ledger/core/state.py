@@ -127,6 +127,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     The settle clock of reconcile: ``uncertain_at`` is the position where the uncertainty began, ``settle_from`` the
     service's instant of the first list since, ``settled_at`` that of the last complete one; ``settle_clock`` is whose
     clock they are of: 0 the service's, else that of the writer of this epoch, where the service's answers bear no date.
+    ``waits_since`` is the service's instant at which a person last said that it shall be waited for.
     """
 
     chunk: int
@@ -162,6 +163,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int = 0
     ended_at: int = 0
     state: str = ""
+    waits_since: int = 0
     proven: bool = False
     counts: e.Counts | None = None
     gap_digest: str = ""
@@ -466,7 +468,9 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
                 _illegal(position, event, f"chunk {chunk.chunk} is not held")
             state.failures.pop(f"collect:{chunk.chunk}", None)
             state.failures.pop(f"gone:{chunk.batch}", None)
-            changed = replace(chunk, hold=None, refusal=None, gap_digest="", gap_count=0, failures=0)
+            changed = replace(
+                chunk, hold=None, refusal=None, gap_digest="", gap_count=0, failures=0, waits_since=state.server_date
+            )
             _put(state, _searched_anew(changed, position) if chunk.status == "uncertain" else changed)
         case e.BatchCreated() | e.BatchAdopted() | e.BatchDisowned():
             _claim(state, position, at, event)

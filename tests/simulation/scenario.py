@@ -36,14 +36,14 @@ def draw(seed: int) -> Scenario:
     visible = random.choice((0, settle // 2, settle - 8 * SECOND)) if not beyond else random.randrange(1, 8) * settle
     lives = _lives(random)
     slow = random.random() < 0.1
-    poll = 30 * MINUTE if slow else random.choice((10, 60, 300)) * SECOND
+    poll = 30 * MINUTE if slow else random.choice((30, 120, 600)) * SECOND
     weather = _weather(random, START + calm_after, visible, slow=slow)
     plans = [_plan(random, settle, poll, on_uncertain, lives)]
     if random.random() < 0.1:
         plans.append(_plan(random, settle, poll, on_uncertain, _lives(random)))
     longest = random.choice((20, 300, 3000))
     settings = Settings(
-        seed=seed & 0xFFFF,
+        seed=seed % 4,  # of the texts, which are slow to make up and say nothing
         turnaround_minimum_seconds=5,
         turnaround_maximum_seconds=longest,
         cancel_seconds=random.choice((1, 60)),

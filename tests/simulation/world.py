@@ -184,6 +184,7 @@ class LedgerLife:
         self.exit_code: int | None = None
         self.processes = 0
         self.resolutions = 0
+        self.patience: dict[int, int] = {}
         self.next_lift: tuple[str, ...] = ()
         self.stuck_states: list[str] = []
         self._intake()
@@ -332,6 +333,9 @@ class LedgerLife:
                 return Resolve(chunk.chunk, "adopt", ours.batch_id, gateway._seen(ours))
             if wanted == "absent":
                 return Resolve(chunk.chunk, "absent")
+        self.patience[chunk.chunk] = self.patience.get(chunk.chunk, 3) - 1
+        if "--lost" in said and not self.patience[chunk.chunk]:
+            return Resolve(chunk.chunk, "lost")
         verdict = re.search(r"--(again|accept-counts|lost|absent)", said)
         require(verdict is not None, f"no way out of {said!r}")
         assert verdict is not None
@@ -509,6 +513,12 @@ class World:
 
     def run(self) -> None:
         """Let everything happen, and check everything."""
+        try:
+            self._run()
+        finally:
+            self.scheduler.close()
+
+    def _run(self) -> None:
         for ledger in self.ledgers:
             ledger.begin()
         until = START
