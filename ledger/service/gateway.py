@@ -59,6 +59,12 @@ class _ListBody(msgspec.Struct):
     last_id: str | None = None
 
 
+# Made here, not where they are used: two threads that are the first to decode a type crash the process (msgspec 0.22).
+_decode_counts = msgspec.json.Decoder(_CountsBody).decode
+_decode_batch = msgspec.json.Decoder(_BatchBody).decode
+_decode_list = msgspec.json.Decoder(_ListBody).decode
+
+
 def _seconds() -> float:
     """Return a clock that goes on while the machine sleeps, where there is one: a stopped sender must notice."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
@@ -205,7 +211,7 @@ class AnthropicGateway:
         response = self._get(_PATH, query)
         reply = _reply(response)
         try:
-            listed = msgspec.json.decode(response.content, type=_ListBody)
+            listed = _decode_list(response.content)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as problem:
             raise _unreadable(response, problem) from problem
         batches = tuple(_seen(batch) for batch in listed.data)
@@ -255,7 +261,7 @@ class AnthropicGateway:
 
     def _accepted(self, response: httpx2.Response) -> Accepted:
         try:
-            batch = msgspec.json.decode(response.content, type=_BatchBody)
+            batch = _decode_batch(response.content)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as problem:
             raise _unreadable(response, problem) from problem
         if response.status_code >= 300 or not batch.id:
@@ -327,7 +333,7 @@ def _instant(text: str | None) -> int:
 
 def _seen(batch: _BatchBody) -> BatchSeen:
     try:
-        counts = Counts(**msgspec.structs.asdict(msgspec.json.decode(batch.request_counts, type=_CountsBody)))
+        counts = Counts(**msgspec.structs.asdict(_decode_counts(batch.request_counts)))
     except (msgspec.DecodeError, msgspec.ValidationError):
         counts = None
     return BatchSeen(

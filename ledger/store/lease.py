@@ -89,6 +89,10 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
 Record = TypeVar("Record", HeadRecord, Holder)
 
+# Made here, not where they are used: two threads that are the first to decode a type crash the process (msgspec 0.22).
+_decode_head = msgspec.json.Decoder(HeadRecord).decode
+_decode_holder = msgspec.json.Decoder(Holder).decode
+
 
 def lock_path(ledger: Path) -> Path:
     """Return the path of a ledger's sidecar."""
@@ -106,7 +110,7 @@ def holder(ledger: Path) -> Holder | None:
 
     The lock itself is not tried: that could make a writer that starts at the same moment believe it is taken.
     """
-    found = _read_file(ledger, lambda fd: _read_record(fd, _HOLDER_OFFSET, Holder))
+    found = _read_file(ledger, lambda fd: _read_record(fd, _HOLDER_OFFSET, _decode_holder))
     return found[1] if found is not None and found[1].is_alive() else None
 
 
@@ -315,7 +319,7 @@ def _announce(fd: int) -> None:
 
 
 def _refuse(fd: int, ledger: Path) -> NoReturn:
-    found = _read_record(fd, _HOLDER_OFFSET, Holder)
+    found = _read_record(fd, _HOLDER_OFFSET, _decode_holder)
     if found is None:
         raise LockedError("another process is just opening this ledger", where=str(ledger), next="try again")
     process = found[1]
@@ -328,7 +332,7 @@ def _refuse(fd: int, ledger: Path) -> NoReturn:
 
 def _kill_holder(fd: int, ledger: Path) -> None:
     """Kill the process that has the lock, and take it."""
-    found = _read_record(fd, _HOLDER_OFFSET, Holder)
+    found = _read_record(fd, _HOLDER_OFFSET, _decode_holder)
     if found is None:
         raise LockedError("another process is just opening this ledger", where=str(ledger), next="try again")
     process = found[1]
@@ -404,7 +408,7 @@ def _write_record(fd: int, offset: int, sequence: int, record: HeadRecord | Hold
     os.pwrite(fd, body + sha256(body).digest(), offset)
 
 
-def _read_record(fd: int, offset: int, kind: type[Record]) -> tuple[int, Record] | None:
+def _read_record(fd: int, offset: int, decode: Callable[[bytes], Record]) -> tuple[int, Record] | None:
     """Return (sequence, record), or None where there is none or a torn one."""
     slot = os.pread(fd, _RECORD_BYTES, offset)
     body, checksum = slot[:-_CHECKSUM_BYTES], slot[-_CHECKSUM_BYTES:]
@@ -414,13 +418,13 @@ def _read_record(fd: int, offset: int, kind: type[Record]) -> tuple[int, Record]
     if magic != _MAGIC:
         return None
     try:
-        return sequence, msgspec.json.decode(body[_PREFIX.size : _PREFIX.size + size], type=kind)
+        return sequence, decode(body[_PREFIX.size : _PREFIX.size + size])
     except msgspec.DecodeError:
         return None
 
 
 def _newest_head(fd: int) -> tuple[int, HeadRecord] | None:
-    slots = [_read_record(fd, offset, HeadRecord) for offset in _HEAD_OFFSETS]
+    slots = [_read_record(fd, offset, _decode_head) for offset in _HEAD_OFFSETS]
     return max((slot for slot in slots if slot is not None), key=lambda slot: slot[0], default=None)
 
 

@@ -37,6 +37,10 @@ class _Body(msgspec.Struct):
     requests: list[_Item]
 
 
+# Made here, not where it is used: two threads that are the first to decode a type crash the process (msgspec 0.22).
+_decode_requests = msgspec.json.Decoder(_Body).decode
+
+
 class Shape(msgspec.Struct, frozen=True, array_like=True):
     """What many requests of a batch share.
 
@@ -126,7 +130,7 @@ def parse_envelope(body: bytes | bytearray, version: str, betas: frozenset[str],
 
 def _decode_body(body: bytes | bytearray) -> list[_Item]:
     try:
-        return msgspec.json.decode(body, type=_Body).requests
+        return _decode_requests(body).requests
     except msgspec.ValidationError as error:
         raise RefusalError(400, _with_python_path(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
