@@ -8,7 +8,7 @@ from running import SECOND, MortalLog, World, joined_threads, spool
 from ledger.core import events as e
 from ledger.ports import EventLog
 from ledger.recovery import recover
-from ledger.runner import Runner, Writer
+from ledger.runner import STILL_RUNNING, Runner, Writer
 from ledger.service.simulator.faults import Fault
 from ledger.store.memory import Disk
 
@@ -69,3 +69,15 @@ def test_a_log_cut_back_across_retries_and_halvings_is_recovered(place: int, fau
     bill = world.transport.bill()
     assert (bill.prompts_accepted_twice, bill.prompts_billed_twice) == (0, 0)
     assert world.outcomes() == ["ok"] * len(ASKED_AGAIN)
+
+
+def test_a_recovery_waits_for_batches_that_are_open_longer_than_the_settle_time() -> None:
+    """Whose an open batch is, nobody can say; taken for a stranger's, its chunk would be sent and paid for again."""
+    world = World(["a", "b"], Fault(operation="create", call=1, kind="turnaround", seconds=600))
+    with joined_threads():
+        assert world.process().run(once=True) == STILL_RUNNING
+    cut_at(world, next(row.position for row in world.disk.rows if row.type_name == "chunk_sealed") - 1)
+    recovered(world)
+    assert [adopted.by for adopted in world.events(e.BatchAdopted)] == ["recovery"]
+    assert world.run() == 0
+    assert world.own_batches() == 1

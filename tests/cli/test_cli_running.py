@@ -52,6 +52,7 @@ def test_no_rejects_file_appears_where_no_line_is_bad(tmp_path: Path) -> None:
 def test_skipping_bad_lines_answers_the_others_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "items.jsonl").write_text(FINE + BAD)
     result = invoke("run", "items.jsonl", *SIMULATE, "--skip-invalid", "-q", "--json")
+    assert result.exit_code == 1
     summary = msgspec.json.decode(result.stdout, type=Summary)
     assert (summary.asked, summary.rejected, summary.outcomes) == (1, 12, {"ok": 1})
     lines = [json.loads(line) for line in invoke("results", "--all").stdout.splitlines()]

@@ -17,6 +17,7 @@ from samples import AT, new_ledger, polled
 from ledger.core.errors import LockedError
 from ledger.ports import Head
 from ledger.store import identity
+from ledger.store import lease as lease_module
 from ledger.store.chain import verify_chain
 from ledger.store.lease import Holder, Lease, holder, lock_path, read_head
 from ledger.store.sqlite import SqliteLog
@@ -175,6 +176,26 @@ def test_a_head_is_overwritten_in_place_and_a_torn_one_leaves_the_one_before(tmp
     torn[older] ^= 0xFF
     lock_path(path).write_bytes(torn)
     assert read_head(path) is None
+
+
+def test_a_head_is_synced_whole_before_writing_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.ledger"
+    path.touch()
+    sync_data = lease_module.sync_data
+    synced: list[Head] = []
+
+    def noting(fd: int) -> None:
+        sync_data(fd)
+        found = read_head(path)
+        assert found is not None
+        synced.append(found.head)
+
+    monkeypatch.setattr(lease_module, "sync_data", noting)
+    heads = [Head(number, bytes([number]) * 32, 1) for number in range(1, 4)]
+    with Lease.acquire(path) as lease:
+        for number, head in enumerate(heads, 1):
+            lease.write_head("id", head)
+            assert synced == heads[:number]
 
 
 def test_after_a_torn_head_the_next_one_goes_into_its_slot(tmp_path: Path) -> None:

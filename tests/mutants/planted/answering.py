@@ -27,7 +27,7 @@ ANSWERING = (
         "ledger/core/state.py",
         "    columns.attempts[ordinal] = min(columns.attempts[ordinal] + 1, 255)\n",
         "",
-        ("tests/core/test_state.py", f"{RUNNER}::test_what_passes_by_itself_is_asked_again_and_answered"),
+        (f"{RUNNER}::test_what_passes_by_itself_is_asked_again_and_answered",),
     ),
     Bug(
         "attempts without end",
@@ -67,7 +67,7 @@ ANSWERING = (
         "ledger/files/intake.py",
         "            if known is not None:\n                self._meet(",
         "            if known is not None and known < first:\n                self._meet(",
-        ("tests/cli/test_cli_looking.py", "tests/files"),
+        ("tests/cli/test_cli_looking.py::test_a_run_shows_the_estimate_what_happens_and_how_it_ended",),
     ),
     Bug(
         "one id with two bodies passes",
@@ -75,7 +75,7 @@ ANSWERING = (
         "ledger/files/intake.py",
         "        same = same_body(params, request.params)\n",
         "        same = True\n",
-        ("tests/files", "tests/cli/test_cli_running.py", "tests/test_schemas.py"),
+        ("tests/files/test_export.py::test_lines_that_were_no_items_come_last_with_their_place",),
     ),
     Bug(
         "bad lines are skipped in silence",
@@ -99,7 +99,7 @@ ANSWERING = (
         "ledger/core/state.py",
         "    return 0 if accepted(state) else 1\n",
         "    return 0\n",
-        ("tests/cli/test_cli_running.py", f"{RUNNER}::test_accepted_outcomes_make_the_exit_code_zero"),
+        (f"{RUNNER}::test_a_finished_run_that_is_run_again_sends_nothing_and_returns_the_same",),
     ),
     Bug(
         "rejected lines do not count",
@@ -115,7 +115,7 @@ ANSWERING = (
         "ledger/ledger.py",
         "        if state.prices is None:\n            writer.append([e.PricesQuoted(",
         "        if False:\n            writer.append([e.PricesQuoted(",
-        ("tests/cli/test_cli_looking.py",),
+        ("tests/cli/test_cli_looking.py::test_a_run_shows_the_estimate_what_happens_and_how_it_ended",),
     ),
     Bug(
         "secrets are not scrubbed",

@@ -175,6 +175,6 @@ RECONCILING = (
         "ledger/recovery.py",
         "        if still_open:\n",
         "        if False:\n",
-        ("tests/test_recovery_cuts.py",),
+        ("tests/test_recovery_cuts.py::test_a_recovery_waits_for_batches_that_are_open_longer_than_the_settle_time",),
     ),
 )

@@ -25,7 +25,7 @@ SUBMITTING = (
         "ledger/runner.py",
         "        while not done.wait(self._slice_seconds):\n",
         "        while False:\n",
-        ("tests/test_runner_ahead.py", RACES),
+        (f"{RACES}::test_canceling_everything_stops_a_submission_before_it_is_announced",),
     ),
     Bug(
         "the SDK retries",
@@ -162,7 +162,7 @@ SUBMITTING = (
         "ledger/core/decide.py",
         "        fits = chunk.requests <= room or alone\n",
         "        fits = True\n",
-        ("tests/core/test_decide.py", f"{RUNNER}::test_the_policy_keeps_the_queue_within_its_limit"),
+        ("tests/core/test_decide.py",),
     ),
     Bug(
         "a full queue is not waited for",
@@ -170,7 +170,7 @@ SUBMITTING = (
         "ledger/core/decide.py",
         "    blocked = _queue_blocked(state, now, plan)\n",
         "    blocked = False\n",
-        ("tests/core/test_decide.py", f"{RUNNER}::test_a_full_queue_is_waited_for_and_burns_no_attempt"),
+        ("tests/core/test_decide.py",),
     ),
     Bug(
         "priorities are ignored when sealing",
@@ -210,6 +210,6 @@ SUBMITTING = (
         "ledger/core/decide.py",
         "    return not state.pauses and state.chunks[chunk].requests not in sizes_in_doubt(state)\n",
         "    return True\n",
-        (RACES, "tests/core/test_decide.py"),
+        (f"{RACES}::test_canceling_everything_stops_a_submission_before_it_is_announced",),
     ),
 )
