@@ -22,7 +22,8 @@ def costs_screen(report: CostReport) -> str:
             f"the price of {counted(total.unpriced_requests, 'result')} is not known; the others cost {priced}"
         )
     if total.web_search_requests:
-        lines.append(f"{total.web_search_requests:,} web searches are in it, without a discount")
+        verb = "is" if total.web_search_requests == 1 else "are"
+        lines.append(f"{counted(total.web_search_requests, 'web search')} {verb} in it, without a discount")
     if total.wasted_usd:
         causes = ", ".join(f"{cause} {usd(amount)}" for cause, amount in total.wasted_usd.items())
         lines.append(f"paid without an answer: {causes}")
