@@ -175,7 +175,11 @@ class StoredRows:
         for first, count, data in self._select(query, (ordinal,)):
             if ordinal < first + count:
                 return RequestBlock(first, count, data)
-        raise CorruptLogError("the body of a request is not stored", where=f"request {ordinal}")
+        raise CorruptLogError(
+            "the body of a request is not stored",
+            where=f"request {ordinal}",
+            next=f"ledger replay --audit {self.path}",
+        )
 
     def _corrupt(self, what: str) -> CorruptLogError:
         return CorruptLogError(what, where=str(self.path), next=f"ledger replay --audit {self.path}")

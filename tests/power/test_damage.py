@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from cuts import AT_ONCE, ITEMS, SAID, run, service, states
+from cuts import AT_ONCE, ITEMS, SAID, State, assert_finished, run, service, states
 from recorder import Watched
-from verdicts import LEDGER, Bench
+from verdicts import LEDGER, Bench, judge
 
 from ledger import Choices, Ledger
 from ledger.core.errors import LedgerError, RolledBackError
@@ -244,3 +244,80 @@ def test_recovery_mends_a_ledger_that_lost_its_wal(killed: Killed) -> None:
         bill = draw_bill(simulator.batches, real_clock())
     assert (bill.prompts_accepted_twice, bill.prompts_billed_twice) == (0, 0)
     assert ledger.audit().ok
+
+
+# ── files of different instants ──
+
+
+def instants(watched: Watched, samples: int) -> list[State]:
+    """Return the files at some of the instants at which something had just been acknowledged."""
+    found = [
+        state
+        for state in states(watched, 0, samples=0)
+        if state.how == "all of it" and watched.steps[state.step - 1].kind == "ack"
+    ]
+    return found[:: max(1, len(found) // samples)]
+
+
+def test_a_main_file_and_a_wal_of_different_instants_are_refused_unless_all_is_there(recorded_run: Watched) -> None:
+    """SQLite takes any whole ``-wal`` that lies beside a file for its own, also an older or a newer one."""
+    bench = Bench(recorded_run.place)
+    found = instants(recorded_run, 12)
+    wrong, refused = [], 0
+    for main in found:
+        for wal in [*found, None]:
+            newest = max(main, wal or main, key=lambda state: state.step)
+            files = {LEDGER: main.files[LEDGER], LOCK: newest.files[LOCK]}
+            if wal is not None and WAL in wal.files:
+                files[WAL] = wal.files[WAL]
+            bench.lay_out(files)
+            verdict = judge(bench.path, newest.promised)
+            if verdict.opened and not verdict.wrong:
+                with SqliteLog.open_writer(bench.path) as log:
+                    load_state(log, proven=True)
+            elif verdict.wrong and not _is_refused_when_run(bench, files):
+                wrong.append(f"main file of step {main.step}, -wal of {wal and wal.step}: {verdict.wrong}")
+            refused += not verdict.opened
+    assert not wrong
+    assert refused > len(found)
+
+
+def _is_refused_when_run(bench: Bench, files: dict[str, bytes]) -> bool:
+    bench.lay_out(files)
+    try:
+        worth(bench.path)
+    except LedgerError as refusal:
+        return bool(refusal.next)
+    return False
+
+
+@pytest.mark.parametrize("how", ["the ledger alone", "the ledger and its sidecar"])
+def test_an_older_backup_is_recognised_before_anything_is_sent(recorded_run: Watched, how: str) -> None:
+    """Restored as rsync and tar do it: as a new file under the old name."""
+    place = recorded_run.place
+    bench = Bench(place)
+    found = [state for state in instants(recorded_run, 40) if recorded_run.picture(state.step)]
+    older, newer = found[len(found) // 3], found[-2]
+    bench.lay_out(newer.files)
+    closed = {}
+    for state in (older, newer):
+        bench.lay_out(state.files)
+        SqliteLog.open_writer(bench.path).close()
+        closed[state.step] = {name: (place / name).read_bytes() for name in (LEDGER, LOCK)}
+    bench.lay_out(closed[newer.step])
+    (place / f"{LEDGER}.sim").write_bytes(recorded_run.picture(newer.step))
+    (place / "restored").write_bytes(closed[older.step][LEDGER])
+    (place / "restored").rename(bench.path)
+    if how == "the ledger and its sidecar":
+        (place / "restored").write_bytes(closed[older.step][LOCK])
+        (place / "restored").rename(place / LOCK)
+    before = accepted(place)
+    ledger = Ledger(bench.path, simulate=True, settings=AT_ONCE)
+    assert not ledger.status().head_verified
+    if how == "the ledger alone":
+        with pytest.raises(RolledBackError, match="next: ledger recover"):
+            ledger.resume()
+        ledger.recover()
+        assert accepted(place) == before
+    run(place)
+    assert_finished(place)

@@ -45,7 +45,7 @@ class Bench:
         self.place = place
         self.path = place / LEDGER
         self._anchor = place / "anchor"
-        if not self._anchor.exists():
+        if self.path.exists() and not self._anchor.exists():
             os.link(self.path, self._anchor)
 
     def lay_out(self, files: Mapping[str, bytes]) -> None:
@@ -53,7 +53,7 @@ class Bench:
         for old in self.place.glob(f"{LEDGER}*"):
             old.unlink()
         for name, content in files.items():
-            if name == LEDGER:
+            if name == LEDGER and self._anchor.exists():
                 with self._anchor.open("r+b") as file:
                     file.truncate(0)
                     file.write(content)
