@@ -301,12 +301,16 @@ def _control(job: LookJob, listed: dict[str, e.BatchSeen], tools: Tools) -> bool
 
 
 class InspectJob(NamedTuple):
-    """A batch whose rows tell whose it is. ``nonces`` leads to (chunk, submission); ``twin`` wants its whole cost."""
+    """A batch whose rows tell whose it is. ``nonces`` leads to (chunk, submission); ``twin`` wants its whole cost.
+
+    ``shortages`` is how often some rows of the twin were missing so far.
+    """
 
     batch: str
     nonces: dict[str, tuple[int, int]]
     twin: e.TwinFound | None
     workspace: str
+    shortages: int
 
 
 def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
@@ -317,6 +321,7 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
     """
     verdict: e.CandidateInspected | None = None
     usage = Usage()
+    weighed: set[int] = set()
     try:
         if tools.gateway.retrieve(job.batch).batch.status != "ended":
             return [e.CallFailed(command=f"inspect:{job.batch}", kind="open", detail="the batch has not ended yet")]
@@ -325,9 +330,8 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
                 verdict = _whose(job, row)
                 if verdict is not None and (job.twin is None or verdict.verdict != "ours"):
                     break
-            answer = read_row(row)
-            if answer is not None and answer.usage is not None and answer.billed:
-                usage += answer.usage
+            if verdict is not None:
+                usage += _weight(row, verdict.nonce, weighed)
     except CallError as error:
         if paused := _other_workspace(job.workspace, error.workspace):
             return paused
@@ -336,11 +340,25 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
     verdict = verdict or e.CandidateInspected(batch=job.batch, verdict="unreadable")
     events: list[e.AnyEvent] = [verdict]
     if job.twin is not None:
+        missing = job.twin.requests - len(weighed)
+        if verdict.verdict == "ours" and missing and job.shortages < GAPS_NEEDED - 1:
+            detail = f"{missing} of {job.twin.requests} rows were not in the download"
+            return [e.CallFailed(command=f"weigh:{job.batch}", kind="short", detail=detail)]
         if verdict.verdict == "ours":
             events.append(msgspec.structs.replace(job.twin, proven=True, usage=usage))
         elif verdict.verdict == "foreign":
             events.append(e.TwinAcknowledged(chunk=job.twin.chunk, batch=job.batch))
     return events
+
+
+def _weight(row: bytes, nonce: str, weighed: set[int]) -> Usage:
+    """Return what a row of a batch with this nonce was charged for, nothing for one that is not its own or was seen."""
+    wire = parse_wire_id(row_wire_id(row) or "")
+    answer = read_row(row)
+    if answer is None or wire is None or wire.nonce != nonce or wire.ordinal in weighed:
+        return Usage()
+    weighed.add(wire.ordinal)
+    return answer.usage if answer.usage is not None and answer.billed else Usage()
 
 
 def _whose(job: InspectJob, row: bytes) -> e.CandidateInspected | None:

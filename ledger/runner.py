@@ -325,7 +325,8 @@ class Runner:
                     for submission in range(1, chunk.submission + 1)
                 }
                 twin = state.twins.get(batch) or state.acknowledged.get(batch)
-                inspect = perform.InspectJob(batch, nonces, twin, state.workspace)
+                short = state.failures.get(f"weigh:{batch}")
+                inspect = perform.InspectJob(batch, nonces, twin, state.workspace, short.count if short else 0)
                 return lambda: perform.inspect(inspect, tools)
             case Collect(number):
                 collect = self._collect_job(number)

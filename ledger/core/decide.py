@@ -305,7 +305,9 @@ def _last_scan_due(state: RunState) -> bool:
 
 def _inspect(state: RunState, now: int, plan: _Plan) -> None:
     plan.commands += [
-        Inspect(batch) for batch in sorted(to_inspect(state)) if _ready(state, now, plan, f"inspect:{batch}")
+        Inspect(batch)
+        for batch in sorted(to_inspect(state))
+        if all(_ready(state, now, plan, f"{what}:{batch}") for what in ("inspect", "weigh"))
     ]
 
 

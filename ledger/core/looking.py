@@ -115,7 +115,10 @@ def lost(chunk: Chunk, cause: str) -> Iterator[e.AnyEvent]:
             chunk=chunk.chunk,
             reason="vanished",
             detail=f"batch {chunk.batch} was {cause} before its rows could prove whose it was",
-            lift=f"ledger resolve {chunk.chunk} --again (looks again) or --absent (sends the chunk again)",
+            lift=(
+                f"ledger resolve {chunk.chunk} --absent (it was not ours: looks for ours), --lost (it was: its results "
+                "are given up) or --again (asks for it again)"
+            ),
         )
         return
     yield e.FindingRecorded(

@@ -143,16 +143,17 @@ def _resolve(state: RunState, request: Resolve) -> list[e.AnyEvent]:
 
 
 def _absent(state: RunState, chunk: Chunk) -> list[e.AnyEvent]:
-    evidence = f"said by a person at {format_instant(state.server_date)} on the service's clock"
-    events: list[e.AnyEvent] = [
-        e.SubmissionResolved(chunk=chunk.chunk, submission=chunk.submission, by="person", evidence=evidence)
-    ]
-    if chunk.batch and not chunk.proven and chunk.hold is not None:  # adopted, and gone before it could prove itself
+    if chunk.batch and not chunk.proven and chunk.hold is not None:
+        # Adopted, and gone before it could prove itself. That it was not ours does not mean that there is none of ours:
+        # the search begins anew, and only its evidence sends the chunk again.
         why = "it vanished; a person says that it was not ours"
-        events.insert(0, e.BatchDisowned(chunk=chunk.chunk, submission=chunk.submission, batch=chunk.batch, why=why))
-    else:
-        _require(chunk, "uncertain")
-    return events
+        return [
+            e.BatchDisowned(chunk=chunk.chunk, submission=chunk.submission, batch=chunk.batch, why=why),
+            e.HoldLifted(chunk=chunk.chunk),
+        ]
+    _require(chunk, "uncertain")
+    evidence = f"said by a person at {format_instant(state.server_date)} on the service's clock"
+    return [e.SubmissionResolved(chunk=chunk.chunk, submission=chunk.submission, by="person", evidence=evidence)]
 
 
 def _require(chunk: Chunk, status: str) -> None:

@@ -86,6 +86,7 @@ class Sent:
     at: int
     wire_ids: list[str] = field(default_factory=list)
     batch: str = ""
+    on_its_way: bool = False
 
 
 class Service:
@@ -258,11 +259,13 @@ class ServiceGateway:
         outcome: list[Batch | RefusalError] = []
 
         def arrive() -> None:
+            sent.on_its_way = False
             try:
                 outcome.append(self._create(body, sent, lag))
             except RefusalError as refusal:
                 outcome.append(refusal)
 
+        sent.on_its_way = carried_out
         if carried_out:
             service.scheduler.at(service.scheduler.now + delay, arrive)
         if not ambiguous:

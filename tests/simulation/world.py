@@ -320,6 +320,8 @@ class LedgerLife:
             match = _RESOLVE.search(chunk.hold.lift)
             require(match is not None and int(match[1]) == chunk.chunk, f"no way out of {chunk.hold}")
             assert match is not None
+            if any(sent.on_its_way for sent in self.world.service.sent):
+                continue  # nobody can know yet; a person who says "absent" now says more than that
             self.resolutions += 1
             writer.append(request_events(writer.state, self._verdict(chunk, match[2])))
 
@@ -336,7 +338,7 @@ class LedgerLife:
         self.patience[chunk.chunk] = self.patience.get(chunk.chunk, 3) - 1
         if "--lost" in said and not self.patience[chunk.chunk]:
             return Resolve(chunk.chunk, "lost")
-        verdict = re.search(r"--(again|accept-counts|lost|absent)", said)
+        verdict = re.search(r"--(again|accept-counts)", said)
         require(verdict is not None, f"no way out of {said!r}")
         assert verdict is not None
         return Resolve(chunk.chunk, verdict[1])  # type: ignore[arg-type]
@@ -389,12 +391,12 @@ class LedgerLife:
         for (chunk, _), batches in accepted.items():
             require(len(batches) == 1, f"submission of chunk {chunk} made {batches}")
             by_chunk.setdefault(chunk, []).extend(batches)
-        twins = {*self.shadow.twins, *self.shadow.acknowledged}
+        core = self.world.service.core
         for chunk, batches in by_chunk.items():
-            kept = [batch for batch in batches if batch not in twins]
-            if self.world.scenario.guarantee_one:
+            # What somebody deletes while the submission is in doubt leaves no trace: a condition of guarantee 1.
+            traces = all(core.batches[batch].accepted.traits.deleted_after is None for batch in batches)
+            if self.world.scenario.guarantee_one and traces:
                 require(len(batches) <= 1, f"chunk {chunk} was accepted as {batches}")
-            del kept
 
     def _owners(self) -> dict[str, tuple[int, int]]:
         """Return chunk and submission by nonce."""
@@ -425,7 +427,7 @@ class LedgerLife:
             else:
                 require(counted.output_tokens <= charged.output_tokens, f"chunk {chunk.chunk} counts too much")
         for twin in (*state.twins.values(), *state.acknowledged.values()):
-            if twin.proven and twin.usage is not None:
+            if twin.proven and twin.usage is not None and not self.world.service.lasting.get(twin.batch):
                 require(twin.usage == _charged(core.batches[twin.batch]), f"twin {twin.batch} is not weighed right")
 
     # ── intake ──────────────────────────────────────────────────────────────────────────────────────────────────
