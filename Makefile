@@ -8,7 +8,7 @@ PYTHONS := 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint crash mutants pythons bench schemas clean
+.PHONY: help demo test lint crash power mutants pythons bench schemas clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ pythons: ## the golden ledgers and the core under every Python from 3.11 to 3.14
 	  $$place/bin/python --version; \
 	  $$place/bin/pytest -q tests/golden tests/core; \
 	done
+
+power: $(STAMP) ## tens of thousands of power cuts, every byte of a -wal, every step on a bad disk
+	$(BIN)/python tests/power/powercampaign.py --seeds $(or $(SEEDS),8) --seed $(or $(SEED),1)
 
 bench: $(STAMP) ## time, CPU and memory of 100,000 items, beside the plain SDK script
 	$(BIN)/python tests/bench/bench.py

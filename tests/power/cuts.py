@@ -99,16 +99,16 @@ def write_items(place: Path) -> Path:
     return items
 
 
-def run(place: Path) -> Summary:
+def run(place: Path, **said: Any) -> Summary:
     """Run the product on the embedded simulator, as ``ledger run`` does."""
-    return Ledger(place / LEDGER, simulate=True, settings=AT_ONCE).run(place / "items.jsonl", **SAID)
+    return Ledger(place / LEDGER, simulate=True, settings=AT_ONCE).run(place / "items.jsonl", **SAID | said)
 
 
-def record_run(place: Path, **pragmas: str) -> Watched:
+def record_run(place: Path, checkpoint_pages: int = CHECKPOINT_PAGES, **said: Any) -> Watched:
     """Record a whole run."""
     write_items(place)
-    with watching(place, **{"wal_autocheckpoint": str(CHECKPOINT_PAGES)} | pragmas) as watched:
-        assert run(place).outcomes == {"ok": ITEMS - 1, "invalid": 1}
+    with watching(place, wal_autocheckpoint=str(checkpoint_pages)) as watched:
+        assert run(place, **said).outcomes == {"ok": ITEMS - 1, "invalid": 1}
     return watched
 
 
@@ -215,13 +215,13 @@ class Tally:
         assert self.went_on == self.states
 
 
-def finish(place: Path, state: State, picture: bytes) -> None:
+def finish(place: Path, state: State, picture: bytes, **said: Any) -> None:
     """Lay out a state beside the service as it was, type the command again, and assert how it ends."""
     Bench(place).lay_out(state.files)
     path = place / LEDGER
     if picture:
         path.with_name(f"{LEDGER}.sim").write_bytes(picture)
-    run(place)
+    run(place, **said)
     assert_finished(place)
 
 

@@ -5,7 +5,8 @@ through the functions of ``os`` that they call. Both write into one list. ``sqli
 the watched directory, a connection of apsw that looks like one of ``sqlite3``; the store's own code runs unchanged.
 
 One thing that SQLite does is not asked of a VFS but done inside of it: its Unix VFS syncs the directory at the first
-sync of a journal or ``-wal`` that it has made (os_unix.c, UNIXFILE_DIRSYNC). It is recorded where it happens.
+sync of a journal or ``-wal`` that it has opened and might have made (os_unix.c, UNIXFILE_DIRSYNC). It is recorded where
+it happens.
 """
 
 from __future__ import annotations
@@ -146,15 +147,14 @@ class _File(apsw.VFSFile):
         self._watched = watched
         path = filename.filename() if isinstance(filename, apsw.URIFilename) else filename
         self._name = watched.watches(path) if path else ""
-        self._opened_as = flags[0]
-        self._unsynced_name = False
         is_new = bool(self._name) and bool(flags[0] & apsw.SQLITE_OPEN_CREATE) and not Path(path).exists()
         if is_new:
             self._attempt("create")
         super().__init__("", filename, flags)
         if is_new:
             watched.created(self._name)
-            self._unsynced_name = bool(flags[0] & _SYNCS_ITS_NAME)
+        may_be_new = bool(self._name) and bool(flags[0] & apsw.SQLITE_OPEN_CREATE)
+        self._unsynced_name = may_be_new and bool(flags[0] & _SYNCS_ITS_NAME)
         self._file = watched.file(self._name) if self._name else -1
 
     def excepthook(self, *problem: object) -> None:
