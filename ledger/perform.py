@@ -34,6 +34,8 @@ PAGES_AT_MOST = 100
 RESULTS_A_COMMIT = 1000
 TORN_TIMES = 10
 """Downloads in a row that end inside a row; after them, what is there counts like any other complete download."""
+OPEN_PATIENCE_US = 300_000_000
+"""A batch that is inspected and has not ended is asked again in five minutes: it may take hours, and asking is an event."""
 GAPS_NEEDED = 3
 """Complete downloads with identical gaps before the missing rows count as missing."""
 
@@ -324,7 +326,14 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
     weighed: set[int] = set()
     try:
         if tools.gateway.retrieve(job.batch).batch.status != "ended":
-            return [e.CallFailed(command=f"inspect:{job.batch}", kind="open", detail="the batch has not ended yet")]
+            return [
+                e.CallFailed(
+                    command=f"inspect:{job.batch}",
+                    kind="open",
+                    detail="the batch has not ended yet",
+                    retry_after_us=OPEN_PATIENCE_US,
+                )
+            ]
         for row in split_lines(tools.gateway.results(job.batch)):
             if verdict is None:
                 verdict = _whose(job, row)

@@ -283,7 +283,9 @@ def _look(state: RunState, now: int, plan: _Plan) -> None:
         last = max((instant for instant in (state.polled_at, oldest) if instant <= now), default=0)
         dues.append(last + policy.poll_us)
         plan.waiting.append(Waiting(_open_batches(open_chunks, now)))
-    if _last_scan_due(state) or any(not twin.proven for twin in state.twins.values()):
+    # A twin whose rows nobody can read stays one; to look for it again and again would keep the run from its end.
+    unread = any(not twin.proven and batch not in state.inspected for batch, twin in state.twins.items())
+    if _last_scan_due(state) or unread:
         dues.append(state.listed_at + policy.poll_us if state.listed_position else now)
     if not dues:
         return
