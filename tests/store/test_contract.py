@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,7 +29,7 @@ def reopen_memory(log: AnyLog) -> AnyLog:
     return MemoryLog(log.disk)
 
 
-def reopen_sqlite(log: AnyLog) -> AnyLog:
+def reopen_sqlite(log: AnyLog) -> SqliteLog:
     assert isinstance(log, SqliteLog)
     log.close()
     return SqliteLog.open_writer(log.path)
@@ -44,8 +45,13 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyLog]:
 
 
 @pytest.fixture
-def reopen(log: AnyLog) -> Reopen:
-    return reopen_memory if isinstance(log, MemoryLog) else reopen_sqlite
+def reopen(log: AnyLog) -> Iterator[Reopen]:
+    with ExitStack() as opened:
+
+        def again(log: AnyLog) -> AnyLog:
+            return reopen_memory(log) if isinstance(log, MemoryLog) else opened.enter_context(reopen_sqlite(log))
+
+        yield again
 
 
 def test_an_empty_log_has_no_id_and_its_head_is_the_genesis(log: AnyLog) -> None:
