@@ -201,9 +201,7 @@ class Ledger:
             if lift:
                 writer.append(request_events(writer.state, Lift(tuple(lift))))
             if all(source.status == "abandoned" for source in writer.state.sources.values()):
-                raise PausedError(
-                    "no items were taken in yet; nothing was sent", next=f"ledger run ITEMS --ledger {self.path}"
-                )
+                raise _without_items(self.path)
             if not settled(writer.state):
                 source = writer.state.sources[writer.state.next_source - 1]
                 if source.path == STDIN:
@@ -572,7 +570,9 @@ class Ledger:
             writer = Writer(log, load_state(log, proven=True), self._clock, self._listener)
             tool = version("claude-batch-ledger")
             if not writer.state.position:
-                writer.append([self._opened(create or SIMULATOR, tool)])
+                if create is None:  # nobody has said yet which service it belongs to, and that is not to be guessed
+                    raise _without_items(self.path)
+                writer.append([self._opened(create, tool)])
             writer.append(
                 [
                     e.WriterOpened(
@@ -645,6 +645,10 @@ class Ledger:
 
 def _no_events(events: Sequence[e.AnyEvent], results: Sequence[ResultBlock] = ()) -> None:
     raise AssertionError(f"a cancellation has nothing to say in between: {events}, {results}")
+
+
+def _without_items(path: Path) -> PausedError:
+    return PausedError("no items were taken in yet; nothing was sent", next=f"ledger run ITEMS --ledger {path}")
 
 
 def _require_file(path: Path) -> None:
