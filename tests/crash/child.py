@@ -1,43 +1,54 @@
 """A process that forks a process for each order it reads: importing the SDK takes two seconds, and is done once.
 
-An order is a line of JSON. ``{"argv": […]}`` runs the installed command ``ledger`` with these arguments;
-``{"action": "run" | "resume" | "recover", …}`` does the same through the library, where the process can be told after
-how many durable events it kills itself. ``{"wait": PID}`` returns how a process ended, ``{"look": PID}`` the same or
-null while it has not.
+An order is a line of JSON. ``{"argv": […]}`` runs the installed command ``ledger`` with these arguments, in the forked
+process or (``"anew": true``) as the console script itself, in an interpreter of its own; ``{"action": "run" | "resume"
+| "recover", …}`` does the same through the library. With ``"notes"`` the process writes down what was acknowledged, and
+with ``"crash": [point, append]`` it kills itself there (``points.py``). ``"stops_at": TYPE`` makes it stop itself, as
+SIGSTOP does, right after the first event of a type became durable. ``{"wait": PID}`` returns how a process ended,
+``{"look": PID}`` the same or null while it has not.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import signal
 import sys
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import ledger_cli
+from points import Crash, watch
+
+import ledger
 from ledger import Ledger
+from ledger.core import events as e
 from ledger.core.errors import LedgerError
 from ledger.service.gateway import AnthropicGateway
 
 
-class Mortal:
-    """A listener that kills its process with SIGKILL right after so many events became durable; 0 for never."""
+class Stopper:
+    """A listener that stops its process right after the first event of a type became durable."""
 
-    def __init__(self, dies_after: int) -> None:
-        self._left = dies_after
+    def __init__(self, type_name: str) -> None:
+        self._type_name = type_name
 
-    def recorded(self, position: int, at: int, event: object, state: object) -> None:
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def recorded(self, position: int, at: int, event: e.AnyEvent, state: object) -> None:
+        if e.TYPE_NAMES[type(event)] == self._type_name:
+            self._type_name = ""
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def waiting(self, reasons: object, state: object) -> None:
         pass
 
 
-def command(argv: list[str]) -> int:
+def command(argv: list[str], *, anew: bool) -> int:
     """Run the installed command."""
+    if anew:
+        os.execv(Path(sys.executable).with_name("ledger"), ["ledger", *argv])
     (found,) = entry_points(group="console_scripts", name="ledger")
     sys.argv = ["ledger", *argv]
     try:
@@ -49,20 +60,20 @@ def command(argv: list[str]) -> int:
 
 def act(order: dict[str, Any]) -> int:
     """Do the same through the library."""
-    ledger = Ledger(
+    run = Ledger(
         order["path"],
         base_url=order["base_url"],
         api_key="k",
-        listener=Mortal(order.get("dies_after", 0)),
+        listener=Stopper(order.get("stops_at", "")),
         take_over=order.get("take_over", False),
     )
     try:
         if order["action"] == "run":
-            return ledger.run(order["items"], **order.get("said", {})).exit_code
+            return run.run(order["items"], **order.get("said", {})).exit_code
         if order["action"] == "recover":
-            ledger.recover(order.get("items"))
+            run.recover(order.get("items"))
             return 0
-        return ledger.resume().exit_code
+        return run.resume().exit_code
     except LedgerError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
@@ -74,16 +85,27 @@ def live(order: dict[str, Any]) -> None:
         os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), number)
     code = 99
     try:
-        code = command(order["argv"]) if "argv" in order else act(order)
+        if "notes" in order:
+            watch(Path(order["notes"]), Crash(*order["crash"]) if order.get("crash") else None)
+        code = command(order["argv"], anew=order.get("anew", False)) if "argv" in order else act(order)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(code)
 
 
+def warm_up() -> None:
+    """Do before the forks whatever a process does once: the imports, and what the SDK prepares."""
+    for package in (ledger, ledger_cli):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                import_module(module.name)
+    AnthropicGateway(api_key="k", base_url="http://127.0.0.1:9")
+
+
 def main() -> None:
     """Answer orders until there are no more."""
-    AnthropicGateway(api_key="k", base_url="http://127.0.0.1:9")  # whatever the SDK does once is done before the forks
+    warm_up()
     for line in sys.stdin:
         order = json.loads(line)
         answer: int | None

@@ -60,7 +60,8 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment | {"ANTHROPIC_API_KEY": "k", "NO_COLOR": "1"},
+            # No certificates: loading those of the system is half of what a process costs, and nobody speaks TLS here.
+            env=environment | {"ANTHROPIC_API_KEY": "k", "NO_COLOR": "1", "SSL_CERT_DIR": str(place)},
         )
 
     def __enter__(self) -> Self:
@@ -89,10 +90,10 @@ class Nursery:
         assert pid is not None
         return Process(self, pid, out)
 
-    def command(self, argv: Sequence[str]) -> Process:
-        """Start the installed command ``ledger``."""
-        return self._start({"argv": list(argv)})
+    def command(self, argv: Sequence[str], **order: Any) -> Process:
+        """Start the installed command ``ledger``; see ``child.py`` for the orders."""
+        return self._start({"argv": list(argv), **order})
 
     def act(self, action: str, **order: Any) -> Process:
-        """Start the library's ``run``, ``resume`` or ``recover``; see ``child.py``."""
+        """Start the library's ``run``, ``resume`` or ``recover``."""
         return self._start({"action": action, **order})

@@ -61,6 +61,7 @@ class Scene:
         texts: the prompts; markers of the simulator script their fates.
         faults: what goes wrong at the service.
         settings: the service, when not the calm one.
+        speed: how many times faster than ours the service's clock runs.
         said: choices of the run beyond the usual ones.
     """
 
@@ -70,6 +71,7 @@ class Scene:
         *faults: Fault,
         texts: Sequence[str] = FOUR,
         settings: Settings = CALMLY,
+        speed: float = SPEED,
         **said: Any,
     ) -> None:
         self.items = place / "items.jsonl"
@@ -78,6 +80,7 @@ class Scene:
         self.events: list[e.AnyEvent] = []
         self.reasons: list[str] = []
         self._place = place
+        self._speed = speed
         self._settings = msgspec.structs.replace(
             settings, faults=msgspec.structs.replace(settings.faults, faults=(*settings.faults.faults, *faults))
         )
@@ -101,7 +104,7 @@ class Scene:
         self.server.close()
 
     def _serve(self, port: int) -> RunningServer:
-        return serve(port, self._settings, self._place / "service.sim", speed=SPEED)
+        return serve(port, self._settings, self._place / "service.sim", speed=self._speed)
 
     def replace_service(self, **changes: Any) -> None:
         """Have the service at this address behave otherwise from now on; what it remembers stays."""
