@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from cuts import AT_ONCE, ITEMS, write_items
-from troubles import MESSAGES, STEPS, TROUBLES, released, strike
+from troubles import FIRST_STEP, MESSAGES, STEPS, TROUBLES, released, strike
 from verdicts import LEDGER
 
 from ledger import Ledger
@@ -36,7 +36,7 @@ def test_a_disk_that_goes_bad_at_any_step_stops_the_run_which_goes_on_when_it_is
     place: Path, name: str, *, lasts: bool
 ) -> None:
     seen = Counter[str]()
-    for number, at in enumerate(random.Random(name).sample(range(1, STEPS), RUNS)):
+    for number, at in enumerate(random.Random(name).sample(range(FIRST_STEP, STEPS), RUNS)):
         there = place / str(number)
         there.mkdir()
         seen[strike(there, name, at, lasts=lasts, cut=number % 2 == 0)] += 1

@@ -16,6 +16,8 @@ from ledger.service.simulator.bill import draw_bill
 from ledger.service.simulator.clocks import real_clock
 from ledger.store.sqlite import SqliteLog
 
+FIRST_STEP = 2
+"""The first step is of the simulated service: it makes its own memory, in the same directory."""
 STEPS = 340
 """About as many steps of a run can fail."""
 
