@@ -26,7 +26,7 @@ lint: $(STAMP) ## style, types, and who may import whom
 	$(BIN)/mypy ledger cli examples
 	$(BIN)/lint-imports
 
-crash: $(STAMP) ## 2,000 SIGKILLs under seeded faults (make crash KILLS=100 SEED=7 for others)
+crash: $(STAMP) ## 2,000 SIGKILLs of the shipped command under seeded faults (make crash KILLS=100 SEED=7 for others)
 	$(BIN)/python tests/crash/campaign.py --kills $(or $(KILLS),2000) --seed $(or $(SEED),1)
 
 mutants: $(STAMP) ## plant bugs in a copy, one by one, and show which test catches each (make mutants ONLY=head)
