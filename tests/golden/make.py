@@ -145,11 +145,11 @@ def uncertain(place: Path) -> Path:
 
 
 def twin(place: Path) -> Path:
-    """A batch that shows up after it was given up: found, canceled too late, weighed, acknowledged, paid for."""
+    """A batch that shows up after it was given up: found, weighed, acknowledged, paid for."""
     faults = (
         Fault(operation="create", call=1, kind="drop"),
         Fault(operation="create", call=1, kind="late", seconds=SETTLE_SECONDS + 12),
-        Fault(operation="create", call=1, kind="turnaround", seconds=2),
+        Fault(operation="create", call=1, kind="turnaround", seconds=0.01),  # over when it is seen
         Fault(operation="create", call=2, kind="turnaround", seconds=30),
     )
     with Scene(place, *faults) as scene:
