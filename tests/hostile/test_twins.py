@@ -13,7 +13,7 @@ from ledger.service.simulator.faults import Fault
 LATE_SECONDS = SETTLE_SECONDS + 12
 
 
-def late_twin(place: Path, *, twin_takes: float = 2.0) -> Scene:
+def late_twin(place: Path, *, twin_takes: float = 0.01) -> Scene:
     """Return a service that accepts the first batch long after the settle time, while the repeated one is at work."""
     return Scene(
         place,
