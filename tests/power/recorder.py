@@ -15,6 +15,7 @@ import errno
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,9 @@ _WATCHED = "items.ledger"
 _UNWATCHED = (".sim", "-shm")
 """The service's own memory; what SQLite makes anew whenever it opens a ledger that nobody has open."""
 _SYNCS_ITS_NAME = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL | apsw.SQLITE_OPEN_SUPER_JOURNAL
+
+_KEPT: list[apsw.VFS] = []
+"""For good: what a connection still uses must not be collected."""
 
 Trip = Callable[["Watched"], int]
 
@@ -397,7 +401,8 @@ def watching(place: Path, **pragmas: str) -> Iterator[Watched]:
     said = {"synchronous": "FULL", "wal_autocheckpoint": "2000"}
     watched = Watched(place, {f"PRAGMA {k}={said[k]}": f"PRAGMA {k}={v}" for k, v in pragmas.items()})
     name = f"watched-{id(watched)}"
-    vfs = _Vfs(watched, name)
+    _KEPT.append(_Vfs(watched, name))
+    before = set(threading.enumerate())
     connect, append = sqlite3.connect, SqliteLog.append
 
     def watched_connect(target: Any, **said: Any) -> Any:
@@ -416,8 +421,12 @@ def watching(place: Path, **pragmas: str) -> Iterator[Watched]:
     identity.boot_id = lambda: "the boot before the cut"  # type: ignore[assignment]
     try:
         with _System(watched):
-            yield watched
+            try:
+                yield watched
+            finally:  # a run that fails leaves its working threads to end by themselves
+                for thread in set(threading.enumerate()) - before:
+                    thread.join(30)
+                    assert not thread.is_alive(), f"{thread.name} outlives its run"
     finally:
         sqlite3.connect, SqliteLog.append = connect, append  # type: ignore[method-assign]
         identity.boot_id = boot_id
-        vfs.unregister()
