@@ -316,6 +316,7 @@ class Runner:
                     evidence=evidence,
                     horizon=horizon,
                     controls=tuple(chunk.batch for chunk in known if chunk.batch)[:CONTROLS],
+                    workspace=state.workspace,
                 )
                 return lambda: perform.look(look, tools)
             case Inspect(batch):

@@ -26,12 +26,12 @@ def another_ledgers_batch(gateway: AnthropicGateway, requests: int) -> str:
     return gateway.submit(iter([data]), len(data), (), lambda _: None).batch.batch
 
 
-def looked(world: World, horizon: int = 0, controls: tuple[str, ...] = ()) -> Looked:
+def looked(world: World, horizon: int = 0, controls: tuple[str, ...] = (), workspace: str = "") -> Looked:
     def no_events(*_: object) -> None:
         raise AssertionError("a look has nothing to say in between")
 
     tools = Tools(world.gateway(), lambda: pytest.fail("a look reads no log"), spool, no_events)
-    job = LookJob(asked_at=1, open_batches=frozenset(), evidence=True, horizon=horizon, controls=controls)
+    job = LookJob(1, frozenset(), evidence=True, horizon=horizon, controls=controls, workspace=workspace)
     came = look(job, tools)
     assert isinstance(came, Looked)
     return came
@@ -63,6 +63,14 @@ def test_a_look_is_evidence_only_where_a_batch_that_we_know_can_be_had() -> None
     world, made = workspace_of(2)
     assert looked(world, controls=(made[0],)).complete
     assert not looked(world, controls=("msgbatch_of_another_workspace",)).complete
+
+
+def test_where_the_answers_name_our_workspace_no_batch_of_ours_need_be_left_in_it() -> None:
+    """Who deletes what was collected has no batch that could be had; nothing in doubt may be held for that."""
+    world, _ = workspace_of(2)
+    ours = world.service.workspace_id
+    assert looked(world, controls=("msgbatch_deleted",), workspace=ours).complete
+    assert not looked(world, controls=("msgbatch_deleted",), workspace="wrkspc_another").complete
 
 
 def test_a_batch_whose_answer_was_lost_is_found_behind_many_newer_ones(monkeypatch: pytest.MonkeyPatch) -> None:

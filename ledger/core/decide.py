@@ -193,7 +193,8 @@ def _conclude(state: RunState, chunk: Chunk) -> Iterator[e.AnyEvent]:
                     reason=reason,
                     detail=detail,
                     lift=f"ledger resolve {chunk.chunk} "
-                    + ("--again (looks again)" if reason == "unverifiable" else "--absent (or --adopt BATCH)"),
+                    + ("--again (looks again), " if reason == "unverifiable" else "")
+                    + "--absent (or --adopt BATCH)",
                 )
         case Wait():
             return

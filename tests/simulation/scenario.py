@@ -29,15 +29,16 @@ MARKERS = (
 def draw(seed: int) -> Scenario:
     """Return the scenario of a seed."""
     random = Random(seed)
-    calm_after = random.choice((0, MINUTE, HOUR, 5 * HOUR, 2 * DAY))
+    calm_after = random.choice((0, MINUTE, HOUR, HOUR, 5 * HOUR, DAY))
     settle = random.choice((60, 120, 900)) * SECOND
     on_uncertain = random.choice(("repeat", "repeat", "repeat", "hold"))
     beyond = random.random() < 0.15  # batches that become visible only after the settle time
     visible = random.choice((0, settle // 2, settle - 8 * SECOND)) if not beyond else random.randrange(1, 8) * settle
     lives = _lives(random)
-    slow = random.random() < 0.1
-    poll = 30 * MINUTE if slow else random.choice((30, 120, 600)) * SECOND
-    weather = _weather(random, START + calm_after, visible, slow=slow)
+    endless = random.random() < 0.02
+    slow = endless or random.random() < 0.1
+    poll = 30 * MINUTE if slow else random.choice((60, 300, 900)) * SECOND
+    weather = _weather(random, START + calm_after, visible, slow=slow, endless=endless)
     plans = [_plan(random, settle, poll, on_uncertain, lives)]
     if random.random() < 0.1:
         plans.append(_plan(random, settle, poll, on_uncertain, _lives(random)))
@@ -49,7 +50,8 @@ def draw(seed: int) -> Scenario:
         cancel_seconds=random.choice((1, 60)),
         output_tokens_minimum=1,
         output_tokens_maximum=8,
-        queue_maximum=random.choice((100_000, 100_000, 12)),
+        # A batch that never ends fills a small queue for ever, and then nothing but patience is left.
+        queue_maximum=100_000 if weather.never_ends_rate else random.choice((100_000, 100_000, 12)),
         mix=random.choice((Mix(), Mix(errored={}), Mix(errored={"overloaded_error": 0.1}, expired=0.05))),
     )
     return Scenario(
@@ -62,7 +64,7 @@ def draw(seed: int) -> Scenario:
     )
 
 
-def _weather(random: Random, calm_from: int, visible: int, *, slow: bool) -> Weather:
+def _weather(random: Random, calm_from: int, visible: int, *, slow: bool, endless: bool) -> Weather:
     def rate(highest: float) -> float:
         return random.random() * highest if random.random() < 0.5 else 0.0
 
@@ -83,7 +85,7 @@ def _weather(random: Random, calm_from: int, visible: int, *, slow: bool) -> Wea
         visible_within=visible,
         expire_rate=rate(0.2),
         slow_batch_rate=0.3 if slow else 0.0,
-        never_ends_rate=0.2 if random.random() < 0.02 else 0.0,
+        never_ends_rate=0.2 if endless else 0.0,
         deleted_rate=rate(0.1) if random.random() < 0.3 else 0.0,
         archived_rate=rate(0.1) if random.random() < 0.3 else 0.0,
         stranger_rate=rate(0.4),
@@ -120,14 +122,12 @@ def _life(random: Random) -> Life:
 
 
 def _plan(random: Random, settle: int, poll: int, on_uncertain: str, lives: list[Life]) -> Plan:
-    count = random.choice((1, 2, 4, 7, 12, 20))
+    count = random.choice((1, 2, 3, 5, 8, 12))
     marked = random.choice((0.0, 0.0, 0.1, 0.3))
-    texts = [
-        f"Say {number}." + (random.choice(MARKERS) if random.random() < marked else "") for number in range(count)
-    ]
+    texts = [f"Say {number}." + (random.choice(MARKERS) if random.random() < marked else "") for number in range(count)]
     priorities = [random.randrange(2) for _ in texts] if random.random() < 0.2 else [0] * count
     policy = Policy(
-        chunk_requests=random.choice((1, 3, 5, 10)),
+        chunk_requests=random.choice((1, 2, 3, 5)) if count < 8 else random.choice((2, 4, 6)),
         queue_requests=random.choice((10, 200_000)),
         max_attempts=random.choice((1, 2, 3)),
         poll_us=poll,

@@ -1,8 +1,8 @@
 """The simulator's pure core behind the Gateway port, with everything a network and a busy service can do in between.
 
-No HTTP and no SDK: what those do to a run is tested elsewhere, against the real ones. Here each call takes time on the
-virtual clock, may be refused, lost, torn or answered falsely, and carried out later than its caller believes; the weather
-decides, by its seed. What is sent is the real withheld body.
+No HTTP and no SDK: what those do to a run is tested elsewhere, against the real ones. Here each call takes time on
+the virtual clock, may be refused, lost, torn or answered falsely, and carried out later than its caller believes; the
+weather decides, by its seed. What is sent is the real withheld body.
 """
 
 from __future__ import annotations
@@ -31,8 +31,21 @@ Answer = TypeVar("Answer")
 
 OURS = "wrkspc_ours"
 READ_TIMEOUT = 600 * SECOND
-REFUSALS = ("rate_limit", "queue_limit", "overloaded_429", "spend_cap", "customer_limit", "unauthorized", "forbidden",
-            "billing", "too_large", "too_large_html", "body_timeout", "unprocessable", "organization_on_hold")  # fmt: skip
+REFUSALS = (
+    "rate_limit",
+    "queue_limit",
+    "overloaded_429",
+    "spend_cap",
+    "customer_limit",
+    "unauthorized",
+    "forbidden",
+    "billing",
+    "too_large",
+    "too_large_html",
+    "body_timeout",
+    "unprocessable",
+    "organization_on_hold",
+)
 """What says no to a submission for certain."""
 AMBIGUOUS = (408, 409, 499, 500, 502, 503, 504, 529)
 """Statuses that come as well when the batch was made as when it was not."""
@@ -52,8 +65,8 @@ class Storm:
 class Weather:
     """How often what goes wrong, up to the instant after which nothing does.
 
-    Rates are shares of calls. ``visible_within`` is the longest time, in microseconds, from the last byte of a submission
-    until its batch is listed: late creation and list lag together.
+    Rates are shares of calls. ``visible_within`` is the longest time, in microseconds, from the last byte of a
+    submission until its batch is listed: late creation and list lag together.
     """
 
     calm_from: int = 0
@@ -112,8 +125,10 @@ class Service:
         self.sent: list[Sent] = []
         self.lasting: dict[str, str] = {}
         self.row_faults_met: set[str] = set()
-        self.lose_next: list[str] = []
-        """What happens to the next calls, whatever the weather: for tests that script it."""
+        self.lose_next: list[bool] = []
+        """Whose answers are lost whatever the weather, and whether what they answer was carried out."""
+        self.fail_next = 0
+        """How many of the next other calls get no answer."""
 
     def now(self) -> int:
         """Return the server's time."""
@@ -243,13 +258,16 @@ class ServiceGateway:
         service, weather, random = self._service, self._service.weather, self._service.random
         sent = Sent(self._ledger, sha256(body).hexdigest(), service.scheduler.now)
         service.sent.append(sent)
-        scripted = service.lose_next.pop(0) if service.lose_next else ""
+        scripted = service.lose_next.pop(0) if service.lose_next else None
         storm = self._storm()
-        if not scripted and service.chance(weather.refusal_rate):
+        if scripted is None and service.chance(weather.refusal_rate):
             self._travel()
             raise self._refusal(self._some_refusal())
-        ambiguous = scripted or service.chance(weather.ambiguous_rate) or storm is not None
-        carried_out = scripted != "never" and (not ambiguous or random.random() < 0.6)
+        if storm is not None and storm.status == 429:  # a refusal means refused: a condition of guarantee 1
+            self._travel()
+            raise self._status_error(429)
+        ambiguous = scripted is not None or service.chance(weather.ambiguous_rate) or storm is not None
+        carried_out = scripted if scripted is not None else not ambiguous or random.random() < 0.6
         delay = random.randrange(weather.latency_us) if weather.latency_us else 0
         lag = 0
         if weather.visible_within:  # late creation and list lag share the time; one of them may take all of it
@@ -347,6 +365,9 @@ class ServiceGateway:
         storm = self._storm()
         if storm is not None:
             raise self._status_error(storm.status)
+        if self._service.fail_next:
+            self._service.fail_next -= 1
+            raise self._no_answer("ReadError")
         if self._service.chance(self._service.weather.call_failure_rate):
             kind = self._service.random.choice(("drop", "hang", 429, 500, 502, 503, 529, 401))
             if kind == "hang":

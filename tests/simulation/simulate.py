@@ -53,9 +53,13 @@ def tell(world: World) -> int:
     try:
         world.run()
     finally:
-        history = [(sent.at, f"{sent.ledger} service: last byte; batch {sent.batch or '-'}") for sent in world.service.sent]
+        history = [
+            (sent.at, f"{sent.ledger} service: last byte; batch {sent.batch or '-'}") for sent in world.service.sent
+        ]
         for ledger in world.ledgers:
-            history += [(row.at, f"{ledger.name} {row.position} {row.type_name} {row.data}") for row in ledger.disk.rows]
+            history += [
+                (row.at, f"{ledger.name} {row.position} {row.type_name} {row.data}") for row in ledger.disk.rows
+            ]
         for at, what in sorted(history, key=lambda one: one[0]):
             print(f"{(at - START) / SECOND:12.3f} {what[:300]}")
     for ledger in world.ledgers:
