@@ -18,6 +18,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "status": "Show where a run stands, its batches, and what needs a person.",
         "results": "Write the answers as JSON lines, in the order of the input.",
         "costs": "Show what a run cost, and whether the batch discount was given.",
+        "prices": "Show what tokens cost: today, or as a ledger recorded it.",
         "replay": "Refold the log: the state at any position, or with --audit the proof.",
         "events": "Show the log, event by event.",
     },

@@ -6,7 +6,15 @@ from typing import IO, Any
 
 import click
 
-from .options import choices_of, chunk_options, debug_option, item_options, json_option, require_other_file
+from .options import (
+    choices_of,
+    chunk_options,
+    debug_option,
+    item_options,
+    json_option,
+    prices_option,
+    require_other_file,
+)
 
 
 @click.command("check", short_help="Say what is wrong with items, how they would be sent, and what they may cost.")
@@ -14,6 +22,7 @@ from .options import choices_of, chunk_options, debug_option, item_options, json
 @item_options
 @click.option("--rejects", type=click.File("wb", lazy=True), metavar="FILE", help="Write every bad line, with reasons.")
 @chunk_options
+@prices_option
 @json_option
 @debug_option
 def command(items: str, rejects: IO[bytes] | None, as_json: bool, **said: Any) -> None:

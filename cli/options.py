@@ -115,8 +115,13 @@ chunk_options: Callable[[F], F] = _all(
     click.option("--tier", metavar="start|build|scale", help="Your usage tier: how much may wait there.  [start]"),
 )
 
+prices_option: Callable[[F], F] = click.option(
+    "--prices", metavar="FILE", help="Count with these prices (`ledger prices -o FILE` writes such a file)."
+)
+
 policy_options: Callable[[F], F] = _all(
     chunk_options,
+    prices_option,
     click.option("--max-attempts", type=int, metavar="N", help="Times that an item is sent, at most.  [3]"),
     click.option("--poll", "poll_seconds", type=Duration(), metavar="DURATION", help="How often to ask.  [60s]"),
     click.option(

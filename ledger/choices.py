@@ -28,7 +28,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller said about a run; None is "not said": what the ledger has recorded stays, or the default holds.
 
     The first seven are run defaults: they are part of what is asked, and a later run with other ones is refused.
-    Durations are seconds.
+    Durations are seconds. ``prices`` is a file that holds the price table to count with.
     """
 
     model: str | None = None
@@ -48,6 +48,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     on_uncertain: Literal["repeat", "hold"] | None = None
     accept: tuple[str, ...] | None = None
     skip_invalid: bool | None = None
+    prices: str | None = None
 
 
 def merged_defaults(recorded: Defaults, choices: Choices) -> Defaults:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
@@ -32,7 +32,9 @@ from ledger.core.costs import By, CostReport, Estimate, cost_report, estimate
 from ledger.core.decide import Waiting
 from ledger.core.errors import LockedError, PausedError, UsageError
 from ledger.core.items import Defaults, check_defaults
-from ledger.core.prices import quote
+from ledger.core.pricefile import other_steps, read_price_file
+from ledger.core.pricelist import PriceList, price_list
+from ledger.core.prices import PriceTable, quote
 from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events
 from ledger.core.spending import cost_groups
 from ledger.core.state import RunState
@@ -473,12 +475,22 @@ class Ledger:
         with self._reader() as log:
             yield from log.read(after)
 
+    def price_table(self) -> PriceTable:
+        """Return the prices that this ledger's money is counted with.
+
+        Raises:
+            UsageError: none are recorded yet.
+        """
+        return _recorded_prices(self.state(), self.path)
+
+    def prices(self, model: str | None = None) -> PriceList:
+        """Return the recorded prices read out: of all models, or of one."""
+        return price_list(self.price_table(), _today_date(self._clock), ledger=str(self.path), model=model)
+
     def costs(self, by: By = "model") -> CostReport:
         """Return what was spent, by model, attempt, batch or day, and whether the discount was given."""
         state = self.state()
-        if state.prices is None:
-            raise UsageError("no prices are recorded yet: nothing was sent", next=f"ledger resume {self.path}")
-        return cost_report(state.prices, cost_groups(state), by)
+        return cost_report(_recorded_prices(state, self.path), cost_groups(state), by)
 
     def audit(self, expect_head: str | None = None) -> AuditReport:
         """Return the proof, or what is wrong: the log is folded from zero and compared with all that it promises."""
@@ -519,7 +531,8 @@ class Ledger:
                 scratch._choose(writer, choices or Choices(**said))
                 path = STDIN if str(items) == STDIN else str(Path(items).resolve())
                 report = scratch._take_in(writer, path, rejects=rejects, progress=progress)
-                writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
+                if writer.state.prices is None:
+                    writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
                 batches = list(plan(writer.state))
                 requests_bytes = sum(writer.state.class_bytes)
                 found = self._estimate(writer.state)
@@ -641,6 +654,34 @@ class Ledger:
                     )
                 ]
             )
+        if choices.prices is not None:
+            self._choose_prices(writer, choices.prices)
+
+    def _choose_prices(self, writer: Writer, path: str) -> None:
+        """Record the prices of a file, unless they are the recorded ones."""
+        state = writer.state
+        try:
+            data = Path(path).read_bytes()
+        except OSError as problem:
+            raise UsageError(
+                f"the prices of {path} cannot be read",
+                why=problem.strerror or str(problem),
+                next="ledger prices -o FILE writes a table to begin with",
+            ) from problem
+        table = read_price_file(data, Path(path).name, _today(self._clock))
+        known = state.prices
+        if known is not None and table.source == known.source:
+            return  # the same bytes; only the day of an undated file differs
+        if known is not None:
+            changed = other_steps(known, table, {spent.model for spent in state.spending()})
+            if changed:
+                raise UsageError(
+                    f"the prices of {', '.join(changed)} would change at other prompt lengths",
+                    where=path,
+                    why="results are summed by those lengths, as they were when they were stored",
+                    next="give these models the same above_prompt_tokens, or use the table for another ledger",
+                )
+        writer.append([e.PricesQuoted(table=table)])
 
 
 def _no_events(events: Sequence[e.AnyEvent], results: Sequence[ResultBlock] = ()) -> None:
@@ -692,6 +733,30 @@ def _origin(base_url: str) -> str:
         )
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+
+
+def _recorded_prices(state: RunState, path: Path) -> PriceTable:
+    if state.prices is None:
+        raise UsageError("no prices are recorded yet: nothing was sent", next=f"ledger resume {path}")
+    return state.prices
+
+
+def prices_today() -> PriceTable:
+    """Return the prices that a run would record if it began today."""
+    return quote(_today(SystemClock()))
+
+
+def price_list_today(model: str | None = None) -> PriceList:
+    """Return today's prices read out: of all models, or of one.
+
+    Raises:
+        UsageError: there is no price for this model.
+    """
+    return price_list(prices_today(), _today_date(SystemClock()), model=model)
+
+
+def _today_date(clock: SystemClock) -> date:
+    return date.fromisoformat(_today(clock))
 
 
 def _today(clock: SystemClock) -> str:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from ledger.core.costs import CostReport, CostRow, Discount
 
 from .money import usd, usd_column
+from .prices import prices_line
 from .tables import counted, table
 
 
@@ -27,7 +28,7 @@ def costs_screen(report: CostReport) -> str:
     if total.wasted_usd:
         causes = ", ".join(f"{cause} {usd(amount)}" for cause, amount in total.wasted_usd.items())
         lines.append(f"paid without an answer: {causes}")
-    lines.append(f"prices of {report.quoted_on}: {report.source}")
+    lines.append(prices_line(report.quoted_on, report.source))
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ from ledger.core.costs import Estimate, EstimateRow
 from ledger.core.units import format_bytes
 
 from .money import usd
+from .prices import prices_line
 from .tables import counted, table
 
 _HEADER = ("at batch price", "requests", "expected", "at most")
@@ -29,7 +30,7 @@ def estimate_screen(estimate: Estimate, *, batches: int, simulated: bool, assump
         f"{counted(total.requests, 'request')}, {format_bytes(total.bytes)}, {counted(batches, 'batch')}; "
         f"about {total.input_tokens:,} input tokens",
         table(rows, "lrrr", header=_HEADER, elastic=0),
-        f"prices of {estimate.quoted_on}: {estimate.source}",
+        prices_line(estimate.quoted_on, estimate.source),
     ]
     if assumptions:
         lines += [f"  {assumption}" for assumption in estimate.assumptions]

@@ -334,8 +334,8 @@ _OWN_PRICES = (
     ),
 )
 
-_BATCH_FACTOR = "0.5"  # "Batch processing": all usage at 50 % of the standard price
-_GEO_US_FACTOR = "1.1"  # "Data residency": all token categories, 4.6 and later models
+BATCH_FACTOR = "0.5"  # "Batch processing": all usage at 50 % of the standard price
+GEO_US_FACTOR = "1.1"  # "Data residency": all token categories, 4.6 and later models
 _BATCH_CONTEXT = {"processing": "batch"}  # matched exactly: {"processing": "Batch"} gets the full price
 _PUBLISHED_KEYS = {
     "input": "input_mtok",
@@ -344,7 +344,7 @@ _PUBLISHED_KEYS = {
     "cache_write_1h": "cache_write_1h_mtok",
     "cache_read": "cache_read_mtok",
 }
-_WEB_SEARCH_PER_1000 = "10"  # "Pricing": per 1,000 searches, the same through a batch
+WEB_SEARCH_PER_1000 = "10"  # "Pricing": per 1,000 searches, the same through a batch
 
 
 def quote(on: str) -> PriceTable:
@@ -377,9 +377,9 @@ def quote(on: str) -> PriceTable:
     return PriceTable(
         quoted_on=date,
         source=f"genai-prices {genai_prices.__version__} + ledger's own table of {OWN_TABLE_DATE}",
-        batch_factor=_BATCH_FACTOR,
-        geo_us_factor=_GEO_US_FACTOR,
-        web_search_per_1000=_WEB_SEARCH_PER_1000,
+        batch_factor=BATCH_FACTOR,
+        geo_us_factor=GEO_US_FACTOR,
+        web_search_per_1000=WEB_SEARCH_PER_1000,
         models=tuple(row for model in sorted(rows) for row in rows[model]),
     )
 
@@ -396,11 +396,11 @@ def _published_rows(info: ModelInfo, day: datetime) -> list[ModelPrice]:
         amounts, discounted = _prices_above(standard, limit), _prices_above(batch, limit)
         if len(amounts) < len(_PUBLISHED_KEYS):
             return []
-        half = {field: amount * Decimal(_BATCH_FACTOR) for field, amount in amounts.items()}
+        half = {field: amount * Decimal(BATCH_FACTOR) for field, amount in amounts.items()}
         if discounted != half and not is_dated_later:
             return []
         texts = {field: format(amount, "f") for field, amount in amounts.items()}
-        rows.append(ModelPrice(model=info.id, above_prompt_tokens=limit, residency=_has_residency(info.id), **texts))
+        rows.append(ModelPrice(model=info.id, above_prompt_tokens=limit, residency=has_residency(info.id), **texts))
     return rows
 
 
@@ -422,7 +422,7 @@ def _prices_above(published: PublishedPrice, limit: int) -> dict[str, Decimal]:
     return found
 
 
-def _has_residency(model: str) -> bool:
+def has_residency(model: str) -> bool:
     """Return whether the model takes ``inference_geo``, as 4.6 and later do ("Data residency")."""
     match = _GENERATION.match(model)
     return match is not None and (int(match[1]), int(match[2] or 0)) >= _RESIDENCY_SINCE

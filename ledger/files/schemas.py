@@ -2,7 +2,7 @@
 
 ``item`` is a line of input, ``event`` a row of the log, ``result`` a line of ``ledger results``, ``summary`` what
 ``ledger run --json`` prints, ``audit`` what ``ledger replay --audit --json`` prints, ``projection`` what ``ledger
-replay --projection`` prints. A test holds the committed files equal to these.
+replay --projection`` prints, ``prices`` a file for ``--prices``. A test holds the committed files equal to these.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 from ledger.core.audit import AuditReport
 from ledger.core.events import EVENT_CLASSES, TYPE_NAMES
 from ledger.core.items import PRIORITY_MAX
+from ledger.core.pricefile import PriceFile
 from ledger.core.projection import Projection
 from ledger.files.export import Answered
 
@@ -100,6 +101,7 @@ def schemas(summary: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
         "summary.schema.json": struct_schema("The summary of a run", summary),
         "audit.schema.json": struct_schema("The report of an audit", AuditReport),
         "projection.schema.json": struct_schema("The projection of a log", Projection),
+        "prices.schema.json": struct_schema("A price table for --prices", PriceFile),
     }
 
 

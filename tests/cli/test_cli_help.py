@@ -17,6 +17,7 @@ COMMANDS = [
     "status",
     "results",
     "costs",
+    "prices",
     "replay",
     "events",
     "cancel",

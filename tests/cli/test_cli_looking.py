@@ -347,12 +347,12 @@ def test_a_run_that_is_over_has_nothing_to_cancel_or_decide(finished: Path) -> N
         (
             ["resolve", "1"],
             "error: one decision is needed\n"
-            "next: one of --adopt, --absent, --cancel, --again, --accept-counts, --acknowledge\n",
+            "next: one of --adopt, --absent, --cancel, --again, --accept-counts, --lost, --acknowledge\n",
         ),
         (
             ["resolve", "1", "--again", "--absent"],
             "error: one decision is needed\n"
-            "next: one of --adopt, --absent, --cancel, --again, --accept-counts, --acknowledge\n",
+            "next: one of --adopt, --absent, --cancel, --again, --accept-counts, --lost, --acknowledge\n",
         ),
         (
             ["replay", "--audit", "--to", "3"],
