@@ -8,7 +8,7 @@ PYTHONS := 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint crash power mutants pythons bench schemas clean
+.PHONY: help demo test lint crash soak power mutants pythons bench schemas clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ pythons: ## the golden ledgers and the core under every Python from 3.11 to 3.14
 	  $$place/bin/python --version; \
 	  $$place/bin/pytest -q tests/golden tests/core; \
 	done
+
+soak: $(STAMP) ## a million simulated histories, each decided by its seed (make soak SEEDS=10000 FIRST=5 JOBS=8)
+	$(BIN)/python tests/simulation/simulate.py --seeds $(or $(SEEDS),1000000) --first $(or $(FIRST),1000000) \
+	  --jobs $(or $(JOBS),2) --verbose
 
 power: $(STAMP) ## tens of thousands of power cuts, every byte of a -wal, every step on a bad disk
 	$(BIN)/python tests/power/powercampaign.py --seeds $(or $(SEEDS),8) --seed $(or $(SEED),1)
