@@ -82,7 +82,9 @@ def recover(
         claims.sort(key=lambda claim: (claim.chunk, claim.submission))
         blocked: list[_Claim] = []
         for claim in claims:
-            if _repeats_what_is_open(writer.state, claim):
+            # Chunks are sealed in ascending order, so one that must wait holds up those behind it.
+            behind = bool(blocked) and claim.chunk not in writer.state.chunks
+            if behind or _repeats_what_is_open(writer.state, claim):
                 blocked.append(claim)
                 continue
             events = list(_adopt(writer.state, claim))
