@@ -19,6 +19,7 @@ from ledger.core import events as e
 from ledger.core.answers import PAUSE_KINDS, Answer, is_final, named_request, reaction_to, read_row, row_wire_id
 from ledger.core.chunks import body, nonce_of, parse_wire_id, wire_id
 from ledger.core.columns import ordinals
+from ledger.core.decide import OVERDUE_PATIENCE_US
 from ledger.core.looking import Looked, lost
 from ledger.core.prices import TIER_BATCH, Usage
 from ledger.core.reconcile import LISTING_MARGIN_US
@@ -35,7 +36,7 @@ RESULTS_A_COMMIT = 1000
 TORN_TIMES = 10
 """Downloads in a row that end inside a row; after them, what is there counts like any other complete download."""
 OPEN_PATIENCE_US = 300_000_000
-"""A batch that is inspected and has not ended is asked again in five minutes: it may take hours, and asking is an event."""
+"""When a batch that is inspected and has not ended is asked again: it may take hours, and each time is an event."""
 GAPS_NEEDED = 3
 """Complete downloads with identical gaps before the missing rows count as missing."""
 
@@ -333,7 +334,9 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
     usage = Usage()
     weighed: set[int] = set()
     try:
-        if tools.gateway.retrieve(job.batch).batch.status != "ended":
+        asked = tools.gateway.retrieve(job.batch)
+        overdue = asked.batch.expires_at and asked.reply.server_date > asked.batch.expires_at + OVERDUE_PATIENCE_US
+        if asked.batch.status != "ended" and not overdue:
             return [
                 e.CallFailed(
                     command=f"inspect:{job.batch}",
@@ -342,7 +345,9 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
                     retry_after_us=OPEN_PATIENCE_US,
                 )
             ]
-        for row in split_lines(tools.gateway.results(job.batch)):
+        # What has not ended a day after it should have expired may never end: nobody can tell whose it is.
+        pieces = tools.gateway.results(job.batch) if asked.batch.status == "ended" else ()
+        for row in split_lines(pieces):
             if verdict is None:
                 verdict = _whose(job, row)
                 if verdict is not None and (job.twin is None or verdict.verdict != "ours"):

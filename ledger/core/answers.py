@@ -32,6 +32,8 @@ _NAMED_REQUEST = re.compile(r"\brequests\.(\d+)\b", re.ASCII)
 
 FINAL_KINDS = frozenset({"invalid_request_error", "not_found_error"})
 """Errors of an item that would only repeat themselves (batch guide: results)."""
+UNKNOWN_TYPE = "unknown type"
+"""How the error kind of a result begins whose type is none of the four that are documented."""
 PAUSE_KINDS = frozenset({"billing_error", "authentication_error", "permission_error"})
 """Errors of an item that every other item would meet too."""
 
@@ -193,7 +195,7 @@ def read_row(row: bytes) -> Answer | None:
         case "canceled":
             return Answer("canceled", "canceled", stop_reason="")
         case other:
-            return Answer("errored", "errored", error_kind=f"unknown type {other}"[:80], stop_reason="")
+            return Answer("errored", "errored", error_kind=f"{UNKNOWN_TYPE} {other}"[:80], stop_reason="")
 
 
 def _succeeded(message: _Message) -> Answer:
@@ -233,10 +235,13 @@ def _usage(usage: _Usage) -> Usage:
 def is_final(answer: Answer, attempt: int, max_attempts: int, *, cancel_wanted: bool) -> bool:
     """Return whether an answer ends its item, or the item is asked again.
 
-    Truncated and refused answers are final: asking again is billed again. Errors that would repeat themselves are
-    final at once, errors that concern the account never (the run pauses), all else after ``max_attempts``.
+    Truncated and refused answers are final: asking again is billed again. So is a result of a type that is not known
+    yet, which may have been billed. Errors that would repeat themselves are final at once, errors that concern the
+    account never (the run pauses), all else after ``max_attempts``.
     """
     if answer.service_type == "succeeded" or answer.error_kind in FINAL_KINDS:
+        return True
+    if answer.error_kind.startswith(UNKNOWN_TYPE):
         return True
     if answer.error_kind in PAUSE_KINDS:
         return False

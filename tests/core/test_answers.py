@@ -184,6 +184,7 @@ def test_a_result_type_that_nobody_knows_is_never_taken_for_a_success() -> None:
     """The SDK builds such a row as a succeeded one."""
     answer = read(row({"type": "postponed", "message": {"content": []}}))
     assert (answer.outcome, answer.error_kind, answer.usage) == ("errored", "unknown type postponed", None)
+    assert is_final(answer, 1, 9, cancel_wanted=False)  # it may have been billed
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,11 @@ def draw(seed: int) -> Scenario:
     slow = endless or random.random() < 0.1
     poll = 30 * MINUTE if slow else random.choice((60, 300, 900)) * SECOND
     weather = _weather(random, START + calm_after, visible, slow=slow, endless=endless)
+    if random.random() < 0.03:
+        # A copy put back forgets batches; what of them somebody deleted or nobody can read is forgotten for good.
+        for life in lives:
+            life.restores, life.stalls_after = random.random() < 0.7, 0
+        weather.deleted_rate = weather.archived_rate = weather.lasting_row_fault_rate = weather.never_ends_rate = 0.0
     plans = [_plan(random, settle, poll, on_uncertain, lives)]
     if random.random() < 0.1:
         plans.append(_plan(random, settle, poll, on_uncertain, _lives(random)))

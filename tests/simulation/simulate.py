@@ -41,6 +41,7 @@ def seen(world: World) -> Counter[str]:
     for ledger in world.ledgers:
         met["processes"] += ledger.processes
         met["resolved by a person"] += ledger.resolutions
+        met["older copies put back"] += ledger.restorations
         met["batches"] += len(ledger.shadow.batches)
         met["events"] += ledger.shadow.position
         met.update(f"event {row.type_name}" for row in ledger.disk.rows)

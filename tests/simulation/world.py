@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -18,16 +19,17 @@ from typing import Any
 from scheduler import SECOND, Process, Scheduler
 from service import OURS, Sent, Service, ServiceGateway, Weather
 
+from ledger import recovery
 from ledger.core import events as e
 from ledger.core import snapshot
-from ledger.core.chunks import item_size_bytes, parse_wire_id
+from ledger.core.chunks import item_size_bytes, nonce_of, parse_wire_id
 from ledger.core.columns import FINAL
 from ledger.core.decide import Waiting
 from ledger.core.errors import LockedError, ServiceError, UsageError
 from ledger.core.prices import Usage, quote
 from ledger.core.requests import CancelBatches, Resolve, request_events
 from ledger.core.state import RunState, evolve, fold, outcome_of
-from ledger.ports import Head, RequestBlock, RequestPayload, ResultBlock
+from ledger.ports import CallError, Head, RequestBlock, RequestPayload, ResultBlock
 from ledger.runner import Runner, Writer
 from ledger.service.simulator.answers import is_billed
 from ledger.service.simulator.scripts import OUTCOME_CODES
@@ -47,6 +49,10 @@ STEPS_AT_MOST = 400_000
 PAUSED_TURN = OUTCOME_CODES["pause_turn"]
 _SERVICE_PAUSES = ("key", "workspace", "spend")
 _RESOLVE = re.compile(r"ledger resolve (\d+) (.*)")
+
+
+# How far ahead of the log a recovery computes nonces; in reality ten thousand chunks, where these runs have a few.
+recovery.CHUNKS_BEYOND, recovery.REPEATED_BEYOND = 50, 40
 
 
 class BrokenPromiseError(AssertionError):
@@ -75,6 +81,8 @@ class Life:
     wrong_workspace: bool = False
     jumps: tuple[tuple[int, int], ...] = ()
     cancels_after: int = 0
+    restores: bool = False
+    """Whether, once it is dead, an older copy of the ledger is put back in its place."""
     absent_for: int = MINUTE
     append_us: int = 2_000
     append_stall_rate: float = 0.0
@@ -189,10 +197,12 @@ class LedgerLife:
         self.resolutions = 0
         self.patience: dict[int, int] = {}
         self.asked: list[Any] = []
-        self.asked: list[Any] = []
+        self.lost_position = 0
+        self.restorations = 0
         self.next_lift: tuple[str, ...] = ()
         self.stuck_states: list[str] = []
         self._intake()
+        self._taken_in = len(self.disk.rows)
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -221,7 +231,7 @@ class LedgerLife:
             return
         except LockedError:
             return  # another process has taken over, and goes on
-        except ServiceError:
+        except (ServiceError, CallError):
             code = 6
         if process is self.process:
             self._ended(code)
@@ -231,13 +241,15 @@ class LedgerLife:
         self.wall = wall = Wall(world.scheduler, life, world.random.choice((0, 0, -3, 3)) * HOUR)
         log = SimulatedLog(self, process, life)
         writer = Writer(log, self._folded(), wall, wall)
+        elsewhere = life.wrong_workspace and writer.state.workspace == OURS
+        gateway = ServiceGateway(world.service, process, self.name, wall.own_date, wrong_workspace=elsewhere)
         opening: list[e.AnyEvent] = [e.WriterOpened(epoch=writer.state.epoch + 1, tool_version="simulated")]
         lifted = [reason for reason in writer.state.pauses if reason in (*_SERVICE_PAUSES, *self.next_lift)]
         self.next_lift = ()
         writer.append([*opening, *(e.RunResumed(reason=reason, by="service") for reason in lifted)])
+        if self.lost_position:
+            self._recover(writer, gateway, process, log)
         self._resolve(writer)
-        elsewhere = life.wrong_workspace and writer.state.workspace == OURS
-        gateway = ServiceGateway(world.service, process, self.name, wall.own_date, wrong_workspace=elsewhere)
         self.runner = runner = Runner(
             writer, gateway, lambda: nullcontext(log), BytesIO, self._requests, process, slice_seconds=600.0
         )
@@ -245,6 +257,27 @@ class LedgerLife:
         if process is self.process:  # else another has taken over, and this one ended without having written since
             require(snapshot.dump(runner.state) == snapshot.dump(self.shadow), "live and replayed state differ")
         return code
+
+    def _recover(self, writer: Writer, gateway: ServiceGateway, process: Process, log: SimulatedLog) -> None:
+        """Reconcile a ledger that is behind what was durable once, as its sidecar would have told."""
+
+        def wait(why: str, seconds: float) -> None:
+            process.sleep(round(seconds * SECOND))
+
+        def collect() -> None:
+            Runner(writer, gateway, lambda: nullcontext(log), BytesIO, workers=process, slice_seconds=600.0).run()
+
+        recovery.recover(writer, gateway, "behind", self.lost_position, wait, collect)
+        self.lost_position = 0
+
+    def _restore(self) -> None:
+        """Put an older copy of the ledger in its place; what was durable after it is gone."""
+        self.world.check()
+        position = self.world.random.randrange(self._taken_in, len(self.disk.rows) + 1)
+        self.lost_position = max(self.lost_position, len(self.disk.rows))
+        self.disk = self.disk.cut(position)
+        self.shadow = fold((row.position, row.at, e.decode(row.type_name, row.data)) for row in self.disk.rows)
+        self.restorations += 1
 
     def _requests(self, state: RunState) -> Sequence[e.AnyEvent]:
         events: list[e.AnyEvent] = []
@@ -283,6 +316,8 @@ class LedgerLife:
             return
         process.kill()
         if process is self.process and self.exit_code is None:
+            if self.life.restores:
+                self._restore()
             self._again(self.life.absent_for)
 
     def _stall(self, process: Process, microseconds: int) -> None:
@@ -317,7 +352,8 @@ class LedgerLife:
             match = re.match(r"ledger resume --lift (\w+)", message)
             if match:
                 self.next_lift = (*self.next_lift, match[1])
-        require(bool(messages) or not state.chunks or self._unanswered(), "stuck without a reason")
+        in_recovery = bool(self.lost_position)
+        require(bool(messages) or not state.chunks or in_recovery or self._unanswered(), "stuck without a reason")
         return "; ".join(messages)
 
     def _unanswered(self) -> bool:
@@ -391,6 +427,7 @@ class LedgerLife:
         all_ok = state.outcomes["ok"] == len(self.plan.texts)
         require(self.exit_code == (0 if all_ok else 1), f"exit code {self.exit_code} with {state.outcomes}")
         self._check_once()
+        self._check_paid_once()
         self._check_costs()
 
     def _check_once(self) -> None:
@@ -410,9 +447,31 @@ class LedgerLife:
             if self.world.scenario.guarantee_one and traces:
                 require(len(batches) <= 1, f"chunk {chunk} was accepted as {batches}")
 
+    def _check_paid_once(self) -> None:
+        """Require that no item was answered for money twice, whatever chunks it was in."""
+        if not self.world.scenario.guarantee_one:
+            return
+        core, paid = self.world.service.core, Counter[int]()
+        for sent in self.world.service.sent:
+            if sent.ledger != self.name or not sent.batch:
+                continue
+            batch = core.batches[sent.batch]
+            if batch.accepted.traits.deleted_after or batch.status(self.world.service.now()) != "ended":
+                continue
+            for wire_id, code in zip(sent.wire_ids, batch.codes(), strict=True):
+                wire = parse_wire_id(wire_id)
+                assert wire is not None
+                paid[wire.ordinal] += is_billed(code)
+        twice = [ordinal for ordinal, times in paid.items() if times > 1]
+        require(not twice, f"items {twice} were paid for twice")
+
     def _owners(self) -> dict[str, tuple[int, int]]:
-        """Return chunk and submission by nonce."""
+        """Return chunk and submission by nonce; those of submissions that the log forgot can be computed again."""
         owners = {}
+        if self.restorations:
+            for chunk in range(1, self.shadow.last_chunk + 2):
+                for submission in range(1, PROCESSES_AT_MOST):
+                    owners[nonce_of(self.shadow.ledger_id, chunk, submission)] = (chunk, submission)
         for row in self.disk.rows:
             if row.type_name == "submission_prepared":
                 prepared = e.decode(row.type_name, row.data)
