@@ -2,7 +2,8 @@
 
 Valid UTF-8, finite numbers, no lone surrogates, no duplicate keys at any depth, bounded nesting, nothing behind the
 object. The decoder checks all of it but the duplicates, of which it silently keeps the last; those are found by
-counting strings, which costs a third of a parser that looks at pairs: see `count_strings`.
+counting strings, which costs a third of a parser that looks at pairs: see `count_strings`. The one long text that most
+lines end with is no part of that count: see `_read_apart`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,58 @@ _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
+_PROMPT = re.compile(rb'"(?:content|prompt)"[ \t]*:[ \t]*')
+_LONG_BYTES: Final = 256
+_MARK_TEXT: Final = "here stood the prompt"
+_MARK: Final = b'"%b"' % _MARK_TEXT.encode()
 _decode = msgspec.json.Decoder().decode
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 def read_object(line: bytes) -> dict[str, Any]:
     """Return the object of a line, or refuse it."""
+    return _read_apart(line) or _read_whole(line)
+
+
+def _read_apart(line: bytes) -> dict[str, Any] | None:
+    """Return the object of a line that ends with its prompt, or None where that is not how it is written.
+
+    The prompt is decoded as the one string that it must be, the little around it with a mark in its place. Where both
+    are JSON, so is the line, and it says the same; whatever is wrong, the reader of whole lines says it better. For a
+    line of 2 KB that is 5 µs instead of 8: no quote in the prompt needs to be counted.
+    """
+    found = _PROMPT.search(line)
+    if found is None:
+        return None
+    start, end = found.end(), line.rfind(b'"') + 1
+    if end - start < _LONG_BYTES:
+        return None
+    around = line[:start] + _MARK + line[end:]
+    if b"\\" in around or around.count(_MARK) != 1:
+        return None
+    try:
+        text = _decode_text(line[start:end])
+        item = _decode(around)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if type(item) is not dict or count_strings(item, 1) * 2 != around.count(b'"') or not _put(item, text):
+        return None
+    return item
+
+
+def _put(value: dict[str, Any] | list[Any], text: str) -> bool:
+    """Return whether the mark was found in a decoded object or array, and the text put in its place."""
+    places: Any = value.items() if type(value) is dict else enumerate(value)
+    for place, member in places:
+        if member == _MARK_TEXT:
+            value[place] = text
+            return True
+        if type(member) in (dict, list) and _put(member, text):
+            return True
+    return False
+
+
+def _read_whole(line: bytes) -> dict[str, Any]:
     try:
         item = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

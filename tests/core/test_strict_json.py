@@ -79,6 +79,48 @@ def test_counting_strings_finds_duplicate_keys_exactly(text: str) -> None:
         assert found == json.loads(text)
 
 
+LONG = AWKWARD.map(lambda text: f'"{text[1:-1]}{"x" * 300}{text[1:-1]}"')
+MARKS = st.sampled_from(['"here stood the prompt"', '"here stood the prompt\\u0021"', '"content"', '"\\"prompt\\":"'])
+PROMPTS = st.recursive(
+    st.one_of(LONG, AWKWARD, MARKS, st.just("1")),
+    lambda inner: st.one_of(
+        st.lists(
+            st.tuples(st.sampled_from(["content", "prompt", "a", 'a\\"content']), inner).map(
+                lambda pair: f'"{pair[0]}" : {pair[1]}'
+            ),
+            max_size=3,
+        ).map(lambda pairs: "{" + ",".join(pairs) + "}"),
+        st.lists(inner, max_size=2).map(lambda each: f"[{','.join(each)}]"),
+    ),
+    max_leaves=6,
+).filter(lambda text: text.startswith("{"))
+
+
+@given(PROMPTS)
+@example('{"a":"here stood the prompt","prompt":"' + "x" * 300 + '"}')
+@example('{"prompt":1,"prompt":"' + "x" * 300 + '"}')
+@example('{"content":"' + "x" * 300 + '","content":"y"}')
+@example('{"content":{"a":"' + "x" * 300 + '"}}')
+@example('{"a":[1,{"content":"' + 'x\\"' * 100 + '"}]}')
+def test_a_line_that_ends_with_its_prompt_says_what_any_parser_reads_in_it(text: str) -> None:
+    """The prompt is read apart from what is around it; nothing that is said may depend on that."""
+    found = read(text.encode())
+    if slow_has_duplicate(text):
+        assert isinstance(found, Problem)
+        assert found.code == "duplicate-key"
+    else:
+        assert found == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("inside", "code"),
+    [(b"\xe9", "not-utf-8"), (b"\\ud800", "surrogate"), (b"\t", "not-json"), (b"\x00", "nul"), (b'" x "', "not-json")],
+)
+def test_what_is_wrong_inside_a_long_prompt_is_named(inside: bytes, code: str) -> None:
+    line = b'{"id": 1, "prompt": "' + b"x" * 300 + inside + b"x" * 300 + b'"}'
+    assert problem(line).code == code
+
+
 def test_a_duplicate_key_is_named_at_any_depth() -> None:
     found = problem(b'{"a": [{"model": 1, "x": 2, "model": 3}]}')
     assert (found.code, found.field) == ("duplicate-key", "model")
