@@ -8,10 +8,10 @@ PYTHONS := 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint crash soak power mutants pythons bench schemas clean
+.PHONY: help demo test lint crash soak power mutants pythons bench bench-full bench-profile bench-hot schemas clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## a run that is killed half-way, resumes, and proves what it cost (no key needed)
 	$(BIN)/python examples/demo.py
@@ -53,8 +53,27 @@ soak: $(STAMP) ## a million simulated histories, each decided by its seed (make 
 power: $(STAMP) ## tens of thousands of power cuts, every byte of a -wal, every step on a bad disk
 	$(BIN)/python tests/power/powercampaign.py --seeds $(or $(SEEDS),8) --seed $(or $(SEED),1)
 
-bench: $(STAMP) ## time, CPU and memory of 100,000 items, beside the plain SDK script
-	$(BIN)/python tests/bench/bench.py
+bench: $(STAMP) ## time, CPU and memory of 1,000 to 100,000 items, beside the plain SDK script; writes docs/benchmarks.md
+	$(BIN)/python tests/bench/bench.py $(if $(CASES),--cases $(CASES))
+	$(BIN)/python tests/bench/floor.py
+	$(BIN)/python tests/bench/report.py --print
+
+bench-full: $(STAMP) ## the whole suite: also a million items, large ones, many batches, 10 million from a stream (an hour)
+	$(BIN)/python tests/bench/bench.py --cases full
+	$(BIN)/python tests/bench/floor.py
+	$(BIN)/python tests/bench/chunks.py
+	$(BIN)/python tests/bench/stream.py
+	$(BIN)/python tests/bench/report.py --print
+
+bench-profile: $(STAMP) ## where the time goes, by phase and as a flame graph (needs py-spy)
+	$(BIN)/python tests/bench/phases.py $(if $(PYSPY),--py-spy $(PYSPY))
+	$(BIN)/python tests/bench/report.py
+
+# CPU time, not wall: other work on the machine must not look like a regression.
+bench-hot: $(STAMP) ## the hot functions one by one, beside the saved timings (make bench-hot SAVE=name keeps new ones)
+	$(BIN)/pytest -o addopts=-ra tests/bench/test_hot.py --benchmark-timer=time.process_time \
+	  --benchmark-columns=median,iqr,rounds --benchmark-sort=name \
+	  --benchmark-storage=file://docs/benchmarks/hot --benchmark-compare $(if $(SAVE),--benchmark-save=$(SAVE))
 
 schemas: $(STAMP) ## write schemas/ from the types
 	$(BIN)/python -m ledger.files.schemas schemas

@@ -22,7 +22,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from corpus import custom_id, write_items
-from measure import HERE, LEDGER, POLL, RESULTS, Cost, keep, load, machine, measure, progress, server, spread, workplace
+from measure import (
+    HERE,
+    LEDGER,
+    POLL,
+    RESULTS,
+    Cost,
+    calls,
+    keep,
+    load,
+    machine,
+    measure,
+    progress,
+    server,
+    spread,
+    workplace,
+)
 
 
 class Case(NamedTuple):
@@ -66,6 +81,7 @@ def afterwards(items: Path, place: Path) -> dict[str, list[str]]:
     """Return what else a finished ledger is asked."""
     book = str(place / "items.ledger")
     return {
+        "help": [str(LEDGER), "--help"],
         "status": [str(LEDGER), "status", book],
         "replay": [str(LEDGER), "replay", book],
         "audit": [str(LEDGER), "replay", book, "--audit"],
@@ -102,6 +118,7 @@ def job(side: str, items: Path, case: Case, *, last: bool) -> dict[str, Any]:
         with server(case.answer_bytes) as service:
             before = load()
             parts = [measure(command, service.environment) for command in commands(items, place)]
+            results_bytes = calls(service)["results_bytes"]
             answers_bytes = (place / "answers.jsonl").stat().st_size
             left_bytes = sum(path.stat().st_size for path in place.iterdir() if path.suffix != ".jsonl")
             if last and side == "ledger":
@@ -119,6 +136,7 @@ def job(side: str, items: Path, case: Case, *, last: bool) -> dict[str, Any]:
         "parts": [part._asdict() for part in parts],
         "server_cpu_seconds": service.cpu_seconds,
         "answers_bytes": answers_bytes,
+        "results_bytes": results_bytes,
         "left_bytes": left_bytes,
         "load": before,
         "afterwards": more,

@@ -16,18 +16,17 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from corpus import write_items
-from measure import LEDGER, POLL, RESULTS, Server, keep, load, machine, progress, server, workplace
+from measure import LEDGER, POLL, RESULTS, calls, keep, load, machine, progress, server, workplace
 
 REQUESTS = 100
 ITEM_BYTES = 300
 WATCHED_SECONDS = 15.0
 GIVEN_UP_SECONDS = 600.0
-_USUAL = ("GET list", "POST list", "GET calls", "requests")
+_USUAL = ("GET list", "POST list", "GET calls", "requests", "results_bytes")
 _TIMED = """
 import sys, time, statistics
 from ledger.core.decide import decide
@@ -42,12 +41,6 @@ for _ in range(300):
     took.append(time.perf_counter() - began)
 print(statistics.median(took), len(state.chunks_in("submitted")))
 """
-
-
-def calls(service: Server) -> dict[str, int]:
-    """Return how often each operation was called."""
-    with urllib.request.urlopen(f"{service.url}/calls") as answer:
-        return dict(json.load(answer))
 
 
 def cpu_seconds(pid: int) -> float:
@@ -70,6 +63,7 @@ def in_flight(batches: int, where: Path | None) -> dict[str, Any]:
                 sys.exit(f"{batches} batches were not accepted within {GIVEN_UP_SECONDS:.0f} s")
             time.sleep(0.2)
         submitted_seconds = time.monotonic() - began
+        submitting = cpu_seconds(process.pid)
         time.sleep(2)
         listed, used, since = calls(service).get("GET list", 0), cpu_seconds(process.pid), time.monotonic()
         time.sleep(WATCHED_SECONDS)
@@ -83,6 +77,7 @@ def in_flight(batches: int, where: Path | None) -> dict[str, Any]:
     return {
         "batches": int(open_batches),
         "seconds_until_submitted": submitted_seconds,
+        "cpu_seconds_until_submitted": submitting,
         "cpu_seconds_a_poll": used / max(listed, 1),
         "cpu_share": used / watched,
         "list_calls": listed,

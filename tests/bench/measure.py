@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+import urllib.request
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -97,6 +98,12 @@ def server(answer_bytes: int, turnaround_seconds: float = 0.5) -> Iterator[Serve
         running.cpu_seconds = usage.ru_utime + usage.ru_stime
 
 
+def calls(service: Server) -> dict[str, int]:
+    """Return how often each operation was called, how many requests came, and how many bytes of results went out."""
+    with urllib.request.urlopen(f"{service.url}/calls") as answer:
+        return dict(json.load(answer))
+
+
 @contextmanager
 def workplace(where: Path | None = None) -> Iterator[Path]:
     """Make a directory on a disk; it is gone afterwards."""
@@ -174,6 +181,3 @@ def keep(section: str, found: dict[str, Any], results: Path = RESULTS) -> None:
 def progress(text: str) -> None:
     """Say how far a benchmark is."""
     print(text, file=sys.stderr, flush=True)
-
-
-Commands = Callable[[Path, Path], list[list[str]]]

@@ -95,7 +95,7 @@ class Service:
         self._lock = threading.Lock()
         self._batches: dict[str, Batch] = {}
         self.calls: dict[str, int] = {}
-        self.requests = 0
+        self.requests = self.results_bytes = 0
         self.url = ""
 
     def create(self, body: bytearray) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Service:
         """Return the answer to a GET: JSON, or the rows of a batch; None for a path that there is not."""
         parts = path.strip("/").split("/")[3:]  # v1/messages/batches/…
         if path == "/calls":
-            return {**self.calls, "requests": self.requests}
+            return {**self.calls, "requests": self.requests, "results_bytes": self.results_bytes}
         if not parts:
             return self._listed(int(query.get("limit", ["20"])[0]), query.get("after_id", [""])[0])
         batch = self._batches.get(parts[0])
@@ -189,6 +189,7 @@ def _answer(service: Service, connection: socket.socket, method: str, target: st
     else:
         kind, pieces = "application/x-jsonl", answer
     size_bytes = sum(map(len, pieces))
+    service.results_bytes += size_bytes if kind == "application/x-jsonl" else 0
     head = (
         f"HTTP/1.1 {status}\r\ndate: {formatdate(usegmt=True)}\r\ncontent-type: {kind}\r\n"
         f"content-length: {size_bytes}\r\nrequest-id: req_bench\r\n\r\n"
