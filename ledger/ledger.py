@@ -53,7 +53,10 @@ from ledger.summary import Status, Summary, failed_ordinals, request_classes, st
 
 if TYPE_CHECKING:
     from ledger.core.audit import AuditReport
+    from ledger.core.dearest import ItemCosts
     from ledger.core.projection import Projection
+    from ledger.core.proof import CostProof
+    from ledger.core.whatif import WhatIf
     from ledger.service.simulator.settings import Settings
 
 SIMULATOR = "simulator"
@@ -488,9 +491,46 @@ class Ledger:
         return price_list(self.price_table(), _today_date(self._clock), ledger=str(self.path), model=model)
 
     def costs(self, by: By = "model") -> CostReport:
-        """Return what was spent, by model, attempt, batch or day, and whether the discount was given."""
+        """Return what was spent, by model, lane, attempt, batch, day or cause, and whether the discount was given."""
         state = self.state()
         return cost_report(_recorded_prices(state, self.path), cost_groups(state), by)
+
+    def proof(self, by: By = "model") -> CostProof:
+        """Return what was spent, how the estimate became that, how often results were errors, and how fast they came.
+
+        Raises:
+            UsageError: no prices are recorded yet.
+        """
+        from ledger.core.proof import cost_proof
+
+        state = self.state()
+        return cost_proof(state, _recorded_prices(state, self.path), ledger=str(self.path), by=by)
+
+    def dearest(self, top: int = 20) -> ItemCosts:
+        """Return the items that cost most, dearest first.
+
+        Raises:
+            UsageError: no prices are recorded yet, or one of them is not known.
+        """
+        from ledger.accounts import dearest_items
+
+        with self._reader() as log:
+            state = load_state(log)
+            return dearest_items(log, state, _recorded_prices(state, self.path), top)
+
+    def what_if(self, models: Sequence[str]) -> tuple[WhatIf, ...]:
+        """Return what the run would have cost with each of some models; tokens are scaled, since tokenizers differ.
+
+        Raises:
+            UsageError: no prices are recorded yet, or none for one of the models.
+        """
+        from ledger.accounts import with_other_models
+
+        with self._reader() as log:
+            state = load_state(log)
+            table = _recorded_prices(state, self.path)
+            paid_usd = cost_report(table, cost_groups(state, ())).total.cost_usd  # second batches are left out
+            return with_other_models(log, state, table, models, paid_usd)
 
     def audit(self, expect_head: str | None = None) -> AuditReport:
         """Return the proof, or what is wrong: the log is folded from zero and compared with all that it promises."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from ledger.core.costs import CostReport, CostRow, Discount
@@ -34,9 +35,13 @@ def costs_screen(report: CostReport) -> str:
 
 def cost_table(report: CostReport) -> str:
     """Return the rows and their total."""
-    rows = [*report.rows, report.total] if len(report.rows) != 1 else list(report.rows)
-    is_cached = bool(report.total.cache_write_tokens or report.total.cache_read_tokens)
-    header = (report.by, "results", "input", *(("cached",) if is_cached else ()), "output", "cost", "standard")
+    return rows_table([*report.rows, report.total] if len(report.rows) != 1 else list(report.rows), report.by)
+
+
+def rows_table(rows: Sequence[CostRow], title: str) -> str:
+    """Return rows of which the last may be the total of the others."""
+    is_cached = any(row.cache_write_tokens or row.cache_read_tokens for row in rows)
+    header = (title, "results", "input", *(("cached",) if is_cached else ()), "output", "cost", "standard")
     money = zip(usd_column(row.cost_usd for row in rows), usd_column(row.standard_usd for row in rows), strict=True)
     cells = [(*_tokens(row, cached=is_cached), *amounts) for row, amounts in zip(rows, money, strict=True)]
     return table(cells, "l" + "r" * (len(header) - 1), header=header, elastic=0)

@@ -17,12 +17,15 @@ import msgspec
 from ledger.core.models import find_model
 from ledger.core.prices import EXACT, TIER_BATCH, PriceTable, Rates, Usage, rates, step_of
 
-By: TypeAlias = Literal["model", "attempt", "batch", "day"]
+By: TypeAlias = Literal["model", "lane", "attempt", "batch", "day", "cause"]
 BYS: tuple[By, ...] = get_args(By)
 
 Verdict: TypeAlias = Literal["nothing", "confirmed", "unstated", "missing", "unknown"]
 
 TOTAL = "total"
+ANSWERS = "answers"
+"""By cause: what was paid and brought an answer."""
+NOT_BILLED = "not billed"
 
 OUTPUT_SHARE_EXPECTED = Decimal("0.4")
 OUTPUT_TOKENS_EXPECTED_MAX = 4_000
@@ -39,7 +42,7 @@ class CostGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Usage summed over results that are priced and reported alike.
 
     ``tier`` is ``usage.service_tier``, empty where the service did not say; ``step`` is as ``step_of`` returns it;
-    ``cause`` is why the money brought no answer, empty where it did (see ``waste_cause``).
+    ``cause`` is why the money brought no answer, empty where it did (see ``waste_cause``); ``lane`` is the priority.
     """
 
     model: str
@@ -53,6 +56,7 @@ class CostGroup(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     requests: int
     usage: Usage
+    lane: int = 0
 
 
 class CostRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,9 +162,9 @@ class _Sum:
 
 
 def cost_report(table: PriceTable, groups: Iterable[CostGroup], by: By = "model") -> CostReport:
-    """Return what the groups cost, one row for each model, attempt, batch or day, and in total.
+    """Return what the groups cost, one row for each model, lane, attempt, batch, day or cause, and in total.
 
-    Rows by batch keep the order of the groups; the others are sorted.
+    Rows by batch keep the order of the groups; the others are sorted, lanes as they are sent.
 
     Args:
         table: the recorded prices.
@@ -171,7 +175,7 @@ def cost_report(table: PriceTable, groups: Iterable[CostGroup], by: By = "model"
     sums: dict[str, _Sum] = {}
     total = _Sum()
     for group in groups:
-        paid, standard = _paid(table, group), _standard(table, group)
+        paid, standard = paid_rates(table, group), _standard(table, group)
         for each in (sums.setdefault(_row_key(group, by), _Sum()), total):
             each.add(
                 group,
@@ -180,7 +184,7 @@ def cost_report(table: PriceTable, groups: Iterable[CostGroup], by: By = "model"
             )
     keys = list(sums)
     if by != "batch":
-        keys.sort(key=int if by == "attempt" else str)
+        keys.sort(key=int if by in ("attempt", "lane") else str, reverse=by == "lane")
     return CostReport(
         by=by,
         rows=tuple(sums[key].row(key) for key in keys),
@@ -200,7 +204,7 @@ def discount(table: PriceTable, groups: Iterable[CostGroup]) -> Discount:
         if group.billed:
             stated = "batch" if group.tier == TIER_BATCH else "other" if group.tier else "unstated"
             requests[stated] += group.requests
-            paid, standard = _paid(table, group), _standard(table, group)
+            paid, standard = paid_rates(table, group), _standard(table, group)
             paid_usd = _plus(paid_usd, None if paid is None else paid.tokens_usd(group.usage))
             standard_usd = _plus(standard_usd, None if standard is None else standard.tokens_usd(group.usage))
     overpaid_usd = None
@@ -248,9 +252,13 @@ def _row_key(group: CostGroup, by: By) -> str:
             return group.batch
         case "day":
             return group.day
+        case "lane":
+            return str(group.lane)
+        case "cause":
+            return (group.cause or ANSWERS) if group.billed else NOT_BILLED
 
 
-def _paid(table: PriceTable, group: CostGroup) -> Rates | None:
+def paid_rates(table: PriceTable, group: CostGroup) -> Rates | None:
     """Return the rates that applied: discounted unless the service named a tier that is not ``batch``.
 
     The type of a batch result says its tier is ``batch``; where it says nothing, the guide's half price holds.

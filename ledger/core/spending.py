@@ -46,6 +46,7 @@ def cost_groups(state: RunState, twins: Iterable[TwinFound] | None = None) -> It
             cause=waste_cause(spent.outcome, accepted) if spent.billed else "",
             requests=spent.requests,
             usage=spent.usage,
+            lane=chunk.priority,
         )
     for twin in (*state.twins.values(), *state.acknowledged.values()) if twins is None else twins:
         if twin.usage is not None:
@@ -78,4 +79,5 @@ def _twin_group(state: RunState, twin: TwinFound) -> CostGroup:
         cause=TWIN,
         requests=twin.requests,
         usage=twin.usage,
+        lane=chunk.priority,
     )

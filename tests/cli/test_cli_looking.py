@@ -140,7 +140,7 @@ def test_an_outcome_that_does_not_exist_is_refused_with_those_that_do(finished: 
 
 
 def test_costs_say_whether_the_discount_was_given(finished: Path) -> None:
-    result = invoke("costs")
+    result = invoke("costs", "--by", "model")
     assert (result.exit_code, result.stderr) == (0, "")
     assert steady(result.stdout) == (
         COSTS

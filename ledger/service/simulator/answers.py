@@ -32,6 +32,7 @@ _SEEDED_TRUNCATION_CAP = 8_192  # a seeded truncation of a larger cap would make
 
 END_TURN = OUTCOME_CODES["end_turn"]
 TRUNCATED = OUTCOME_CODES["max_tokens"]
+PAUSED = OUTCOME_CODES["pause_turn"]
 REFUSED = OUTCOME_CODES["refusal"]
 EXPIRED = OUTCOME_CODES["expired"]
 CANCELED = OUTCOME_CODES["canceled"]
@@ -175,7 +176,8 @@ class Answers:
         model, geography, _ = self._shapes[self._shape_numbers[index]]
         usage = self.usage(index)
         content, stop_reason, stop_sequence, stop_details = self._content(index, code, usage.output_tokens)
-        searches = b'{"web_search_requests":1,"web_fetch_requests":0}' if stop_reason == b"pause_turn" else b"null"
+        count = self.searches(index)
+        searches = b'{"web_search_requests":%d,"web_fetch_requests":0}' % count if count else b"null"
         # Field names and nesting: anthropic SDK 2.12, types/message.py and types/usage.py.
         return (
             b'{"custom_id":"%b","result":{"type":"succeeded","message":{"model":%b,"id":"msg_01%b%06x","type":"message"'
@@ -214,6 +216,10 @@ class Answers:
             cached if mode == CACHE_READ else 0,
             self._output_tokens(index),
         )
+
+    def searches(self, index: int) -> int:
+        """Return how many web searches an answer took: one where the loop of the service's tool was cut short."""
+        return int(self._codes[index] == PAUSED)
 
     def _digest(self, index: int) -> bytes:
         return self._columns.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
+from decimal import Decimal
 
 import msgspec
 
 from ledger.service.simulator.answers import is_billed
 from ledger.service.simulator.core import Batch
 from ledger.service.simulator.envelope import DIGEST_BYTES
+from ledger.service.simulator.pricelist import FEMTODOLLARS, charge
 
 _FOR_EVER = 1 << 62
 
 
 class Tokens(msgspec.Struct):
-    """Charged tokens of one model, by price category."""
+    """Charged tokens of one model, by price category, and what they cost by the service's own price list."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -29,6 +31,8 @@ class Tokens(msgspec.Struct):
     one_hour_write_tokens: int = 0
     cache_read_tokens: int = 0
     output_tokens: int = 0
+    web_search_requests: int = 0
+    cost_usd: Decimal = Decimal(0)
 
 
 class BatchBill(msgspec.Struct):
@@ -39,6 +43,7 @@ class BatchBill(msgspec.Struct):
     billed: int
     input_tokens: int
     output_tokens: int
+    cost_usd: Decimal = Decimal(0)
 
 
 class Bill(msgspec.Struct):
@@ -59,6 +64,7 @@ class Bill(msgspec.Struct):
             (a higher max_tokens) counts too. Only of ids with two dashes.
         tokens: model → charged tokens.
         by_batch: in the order of acceptance.
+        cost_usd: what all of it costs: batch prices, exact.
     """
 
     batches: int
@@ -72,6 +78,7 @@ class Bill(msgspec.Struct):
     ordinals_billed_twice: int
     tokens: dict[str, Tokens]
     by_batch: list[BatchBill]
+    cost_usd: Decimal = Decimal(0)
 
 
 class _Tally:
@@ -128,6 +135,7 @@ def draw_bill(batches: Mapping[str, Batch], now: int) -> Bill:
         ordinals_billed_twice=ordinals.billed_twice,
         tokens=tokens,
         by_batch=by_batch,
+        cost_usd=sum((line.cost_usd for line in by_batch), Decimal(0)),
     )
 
 
@@ -147,17 +155,24 @@ def _charge(batch: Batch, billed: list[bool], tokens: dict[str, Tokens]) -> Batc
         return line
     answers = batch.answers()
     shape_numbers = memoryview(batch.columns.shape_numbers).cast("I")
+    charged: dict[str, int] = {}
     for index, is_paid in enumerate(billed):
         if not is_paid:
             continue
-        usage = answers.usage(index)
-        total = tokens.setdefault(batch.columns.shapes[shape_numbers[index]].model, Tokens())
+        usage, searches = answers.usage(index), answers.searches(index)
+        shape = batch.columns.shapes[shape_numbers[index]]
+        total = tokens.setdefault(shape.model, Tokens())
         total.requests += 1
         total.input_tokens += usage.input_tokens
         total.five_minute_write_tokens += usage.five_minute_write_tokens
         total.one_hour_write_tokens += usage.one_hour_write_tokens
         total.cache_read_tokens += usage.cache_read_tokens
         total.output_tokens += usage.output_tokens
+        total.web_search_requests += searches
+        charged[shape.model] = charged.get(shape.model, 0) + charge(shape.model, shape.geography, usage, searches)
         line.input_tokens += sum(usage[:4])
         line.output_tokens += usage.output_tokens
+    for model, amount in charged.items():
+        tokens[model].cost_usd += Decimal(amount) / FEMTODOLLARS
+    line.cost_usd = Decimal(sum(charged.values())) / FEMTODOLLARS
     return line
