@@ -71,7 +71,7 @@ bench-profile: $(STAMP) ## where the time goes, by phase and as a flame graph (n
 
 # CPU time, not wall: other work on the machine must not look like a regression.
 bench-hot: $(STAMP) ## the hot functions one by one, beside the saved timings (make bench-hot SAVE=name keeps new ones)
-	$(BIN)/pytest -o addopts=-ra tests/bench/test_hot.py --benchmark-timer=time.process_time \
+	$(BIN)/pytest -o addopts=-ra -o filterwarnings= tests/bench/test_hot.py --benchmark-timer=time.process_time \
 	  --benchmark-columns=median,iqr,rounds --benchmark-sort=name \
 	  --benchmark-storage=file://docs/benchmarks/hot --benchmark-compare $(if $(SAVE),--benchmark-save=$(SAVE))
 

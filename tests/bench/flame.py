@@ -11,6 +11,8 @@ WIDTH = 1200
 ROW = 17
 LEAST_WIDTH = 1.5
 """Frames narrower than this many pixels are left out: they could not be seen, and would be most of the file."""
+DEEPEST = 40
+"""Frames below this depth are left out, too: only recursive libraries, at import, go so deep."""
 _STYLE = """
 :root{color-scheme:light dark}text{font:11px ui-monospace,Menlo,Consolas,monospace;fill:#1b1b1b;pointer-events:none}
 .title,.note{fill:#24292f}.title{font-weight:600;font-size:13px}
@@ -36,7 +38,7 @@ def flame_graph(stacks: Mapping[str, int], title: str) -> str:
     for stack, count in stacks.items():
         root.count += count
         frame = root
-        for name in stack.split(";"):
+        for name in stack.split(";")[:DEEPEST]:
             frame = frame.callees.setdefault(re.sub(r":\d+\)$", ")", name), _Frame())
             frame.count += count
     drawn: list[str] = []

@@ -125,7 +125,7 @@ def machine() -> dict[str, Any]:
     """Return what was measured on and with, and when."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": "python " + shlex.join([_relative(sys.argv[0]), *sys.argv[1:]]),
+        "command": "python " + shlex.join([_relative(sys.argv[0]), *_without_places(sys.argv[1:])]),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpus": os.cpu_count(),
         "processor": _processor(),
@@ -140,6 +140,12 @@ def machine() -> dict[str, Any]:
 def _relative(path: str) -> str:
     full = Path(path).resolve()
     return str(full.relative_to(ROOT)) if full.is_relative_to(ROOT) else full.name
+
+
+def _without_places(arguments: Sequence[str]) -> list[str]:
+    """Return arguments without those that say where something is on this machine."""
+    places = [at for at, word in enumerate(arguments) if word in ("--results", "--where", "--py-spy")]
+    return [word for at, word in enumerate(arguments) if not {at, at - 1} & set(places)]
 
 
 def _processor() -> str:

@@ -321,6 +321,24 @@ def _point(found: Found, side: str, field: str, unit: float) -> Point:
     return Point(found["items"], *(values[name] / unit for name in ("median", "least", "most")))
 
 
+def quiet(results: Found) -> str:
+    """Return what is to be said of other work on the machine."""
+    loads = [one["load"] for name in SIZES for one in _jobs(results, name)]
+    cpus = results[f"compare:{MAIN}"]["cpus"]
+    if max(loads) <= cpus:
+        return f"The load average was {min(loads):.1f} to {max(loads):.1f}, on {cpus} CPUs."
+    return (
+        f"**Other work was running on the machine at the same time**: the load average was {min(loads):.1f} to "
+        f"{max(loads):.1f}, on {cpus} CPUs. Wall times are inflated by it, for both sides; CPU times somewhat. Hence the "
+        "ratios, and the load beside every case."
+    )
+
+
+def _jobs(results: Found, name: str) -> list[Found]:
+    found = results.get(f"compare:{name}")
+    return [one for side in found["jobs"].values() for one in side] if found else []
+
+
 def machine(results: Found) -> str:
     """Return what the comparison was measured on."""
     one = results[f"compare:{MAIN}"]
@@ -348,6 +366,7 @@ def main() -> None:
     results, hot = json.loads(options.results.read_text()), read_hot(options.results.parent)
     if f"compare:{MAIN}" in results:
         page = Template((HERE / "template.md").read_text()).substitute(
+            quiet=quiet(results),
             comparison=comparison(results),
             disk=disk(results),
             server=server_share(results),
