@@ -329,8 +329,8 @@ def quiet(results: Found) -> str:
         return f"The load average was {min(loads):.1f} to {max(loads):.1f}, on {cpus} CPUs."
     return (
         f"**Other work was running on the machine at the same time**: the load average was {min(loads):.1f} to "
-        f"{max(loads):.1f}, on {cpus} CPUs. Wall times are inflated by it, for both sides; CPU times somewhat. Hence the "
-        "ratios, and the load beside every case."
+        f"{max(loads):.1f}, on {cpus} CPUs. Wall times are inflated by it, for both sides; CPU times somewhat. "
+        "Hence the ratios, and the load beside every case."
     )
 
 
