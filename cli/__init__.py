@@ -19,6 +19,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "results": "Write the answers as JSON lines, in the order of the input.",
         "costs": "Show what a run cost, and whether the batch discount was given.",
         "prices": "Show what tokens cost: today, or as a ledger recorded it.",
+        "receipt": "Write ten lines that prove later what a run came to.",
+        "verify": "Hold a receipt against the ledger; 1 if any line differs.",
         "replay": "Refold the log: the state at any position, or with --audit the proof.",
         "events": "Show the log, event by event.",
     },

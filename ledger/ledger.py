@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from ledger.core.dearest import ItemCosts
     from ledger.core.projection import Projection
     from ledger.core.proof import CostProof
+    from ledger.core.receipt import Receipt, Verification
     from ledger.core.whatif import WhatIf
     from ledger.service.simulator.settings import Settings
 
@@ -538,6 +539,35 @@ class Ledger:
 
         with self._reader() as log:
             return audit(log, expect_head=expect_head)
+
+    def receipt(self) -> Receipt:
+        """Return the ten lines that prove later what the run came to until now.
+
+        Raises:
+            UsageError: no prices are recorded yet.
+            CorruptLogError: an event is not the one that was written.
+        """
+        from ledger.files.receipt import receipt_of
+
+        with self._reader() as log:
+            return receipt_of(log)
+
+    def verify(self, receipt: str, name: str = "the receipt") -> Verification:
+        """Return whether every line of a receipt holds for this ledger, at the position that the receipt names.
+
+        Args:
+            receipt: its text.
+            name: what it is called where it is none.
+
+        Raises:
+            UsageError: it is no receipt.
+        """
+        from ledger.core.receipt import read_receipt
+        from ledger.files.receipt import verify_receipt
+
+        read = read_receipt(receipt, name)
+        with self._reader() as log:
+            return verify_receipt(log, read, str(self.path))
 
     def copy(self, destination: str | Path) -> None:
         """Make a legitimate copy of the ledger, its head with it.

@@ -18,6 +18,8 @@ COMMANDS = [
     "results",
     "costs",
     "prices",
+    "receipt",
+    "verify",
     "replay",
     "events",
     "cancel",
