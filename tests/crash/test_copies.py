@@ -157,7 +157,10 @@ def test_half_a_copy_without_its_wal_is_refused_and_recover_finds_what_was_sent(
 def test_a_file_that_was_copied_by_half_is_refused_unless_all_that_counts_is_in_it(
     nursery: Nursery, scene: Scene, kept: float
 ) -> None:
-    """The last pages hold a memo of the state, which is made anew from the log."""
+    """The last pages hold a memo of the state, which is made anew from the log; the audit misses its pages all the same.
+
+    Which pages come last is SQLite's to say: where they are the memo's alone, a run goes on, and has nothing to send.
+    """
     process = nursery.command(scene.argv())
     assert process.wait() == 0, process.said()
     whole = scene.path.read_bytes()
@@ -166,10 +169,11 @@ def test_a_file_that_was_copied_by_half_is_refused_unless_all_that_counts_is_in_
     audited = nursery.command(["replay", str(scene.path), "--audit"])
     is_whole = audited.wait() == 0
     assert not is_whole or kept == 0.9
+    fine = {0} if is_whole else {0, 2, 5} if kept == 0.9 else {2, 5}
     for argv in (scene.argv(), scene.resume_argv()):
         again = nursery.command(argv)
-        assert again.wait() in ((0,) if is_whole else (2, 5)), again.said()
-        assert is_whole or again.said().startswith("error: "), again.said()
+        assert again.wait() in fine, again.said()
+        assert again.wait() == 0 or again.said().startswith("error: "), again.said()
     assert scene.server.bill().requests_accepted == accepted
 
 

@@ -25,7 +25,7 @@ from ledger.core import snapshot
 from ledger.core.chunks import item_size_bytes, nonce_of, parse_wire_id
 from ledger.core.columns import FINAL
 from ledger.core.decide import Waiting
-from ledger.core.errors import LockedError, ServiceError, UsageError
+from ledger.core.errors import LockedError, PausedError, ServiceError, UsageError
 from ledger.core.prices import Usage, quote
 from ledger.core.requests import CancelBatches, Resolve, request_events
 from ledger.core.state import RunState, evolve, fold, outcome_of
@@ -233,6 +233,8 @@ class LedgerLife:
             return  # another process has taken over, and goes on
         except (ServiceError, CallError):
             code = 6
+        except PausedError:  # of a recovery: the key is of another workspace
+            code = 3
         if process is self.process:
             self._ended(code)
 
