@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 from bench import CASES, Case
 from corpus import write_items
-from measure import RESULTS, Cost, keep, load, machine, measure, progress, server, workplace
+from measure import RESULTS, keep, load, machine, measure, progress, server, workplace
 
 CHUNK_REQUESTS = 10_000
 ROWS_A_COMMIT = 5_000
@@ -165,7 +165,7 @@ def main() -> None:
         found = measured(CASES[options.case], place)
     keep(f"floor:{options.case}", found, options.results)
     for name, step in found["steps"].items():
-        progress(f"floor {options.case}, {name:8} {Cost(*step.values(), 0)[:2]}")
+        progress(f"floor {options.case}, {name:8} {step['wall_seconds']:6.2f} s, CPU {step['cpu_seconds']:6.2f} s")
     return None
 
 

@@ -173,7 +173,7 @@ def floor(results: Found) -> str:
         "import": "insert both with `sqlite3`, synchronous=FULL",
     }
     steps = found["steps"]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (text, f"{steps[name]['wall_seconds']:.2f}", f"{steps[name]['cpu_seconds']:.2f}")
         for name, text in names.items()
     ]

@@ -65,14 +65,14 @@ def main() -> None:
     parser.add_argument("--where", type=Path, help="a directory on the disk to measure; the system's temporary one")
     options = parser.parse_args()
     if options.make:
-        return sys.stdout.buffer.writelines(item_lines(options.make, ITEM_BYTES))
+        sys.stdout.buffer.writelines(item_lines(options.make, ITEM_BYTES))
+        return
     found = []
     for count in map(int, options.sizes.split(",")):
         began = time.monotonic()
         found.append(intake(count, options.where))
         progress(f"{count:,} items: {found[-1]} ({time.monotonic() - began:.0f} s)")
         keep("stream", {"sizes": found, "item_bytes": ITEM_BYTES, **machine()}, options.results)
-    return None
 
 
 if __name__ == "__main__":
