@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -70,7 +69,7 @@ def in_flight(batches: int, where: Path | None) -> dict[str, Any]:
         listed, used = calls(service).get("GET list", 0) - listed, cpu_seconds(process.pid) - used
         watched = time.monotonic() - since
         others = {name: count for name, count in calls(service).items() if name not in _USUAL}
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait()
         timed = subprocess.run([sys.executable, "-c", _TIMED, str(book)], capture_output=True, text=True, check=True)
     decide_seconds, open_batches = timed.stdout.split()
