@@ -85,7 +85,10 @@ class Server:
 def server(answer_bytes: int, turnaround_seconds: float = 0.5) -> Iterator[Server]:
     """Run a service in a process of its own."""
     command = [sys.executable, str(HERE / "server.py"), "--answer-bytes", str(answer_bytes)]
-    process = subprocess.Popen([*command, "--turnaround", str(turnaround_seconds)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--turnaround", str(turnaround_seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
     assert process.stdout is not None
     running = Server(process, process.stdout.readline().strip())
     try:
@@ -94,6 +97,7 @@ def server(answer_bytes: int, turnaround_seconds: float = 0.5) -> Iterator[Serve
         process.send_signal(signal.SIGTERM)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        process.stdin.close()
         process.stdout.close()
         running.cpu_seconds = usage.ru_utime + usage.ru_stime
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import signal
 import socket
@@ -206,6 +207,12 @@ def _answer(service: Service, connection: socket.socket, method: str, target: st
     connection.sendall(b"".join(group))
 
 
+def _end_with_the_parent() -> None:
+    """End when standard input does: a benchmark that was killed leaves no server behind."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
 def main() -> None:
     """Serve."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -214,6 +221,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     service = Service(Pool(options.answer_bytes), options.turnaround)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         service.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         print(service.url, flush=True)
