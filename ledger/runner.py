@@ -88,7 +88,7 @@ class Writer:
                 self.listener.recorded(position, at, event, self.state)
 
 
-_DEPENDENT = (e.SubmissionPrepared, e.SubmissionReleased, e.TwinFound, e.TwinAcknowledged)
+_DEPENDENT = frozenset({e.SubmissionPrepared, e.SubmissionReleased, e.TwinFound, e.TwinAcknowledged})
 
 
 class _Message(msgspec.Struct):
@@ -105,7 +105,7 @@ class _Message(msgspec.Struct):
     @property
     def depends_on_the_state(self) -> bool:
         """Whether what it means depends on what happened while it was on its way."""
-        return self.looked is not None or any(isinstance(event, _DEPENDENT) for event in self.events)
+        return self.looked is not None or not _DEPENDENT.isdisjoint(map(type, self.events))
 
 
 class Runner:
@@ -405,7 +405,8 @@ class Runner:
             if message.failure is not None:
                 failures.append(message.failure)
                 continue
-            if message.depends_on_the_state:  # which must have all events before it
+            depends_on_the_state = message.depends_on_the_state
+            if depends_on_the_state:  # which must have all events before it
                 self._writer.append(events, (), results)
                 events, results = [], []
             try:
@@ -416,7 +417,7 @@ class Runner:
             except ServiceError as gives_up:
                 failures.append(gives_up)
             results += message.results
-            if message.depends_on_the_state:
+            if depends_on_the_state:
                 self._writer.append(events, (), results)
                 events, results = [], []
         self._writer.append(events, (), results)
@@ -432,6 +433,8 @@ class Runner:
         state = self.state
         if message.looked is not None:
             return list(looked_events(state, message.looked))
+        if not message.depends_on_the_state:
+            return message.events
         for event in message.events:
             if isinstance(event, e.SubmissionPrepared) and not may_begin(state, event.chunk):
                 raise StoppedError

@@ -79,16 +79,16 @@ def named_request(message: str) -> int | None:
 # ── result rows ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _CacheCreation(msgspec.Struct):
+class _CacheCreation(msgspec.Struct, gc=False):
     ephemeral_5m_input_tokens: int | None = 0
     ephemeral_1h_input_tokens: int | None = 0
 
 
-class _ServerTools(msgspec.Struct):
+class _ServerTools(msgspec.Struct, gc=False):
     web_search_requests: int | None = 0
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     input_tokens: int | None = 0
     output_tokens: int | None = 0
     cache_creation_input_tokens: int | None = 0
@@ -99,29 +99,29 @@ class _Usage(msgspec.Struct):
     inference_geo: str | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     model: str = ""
     stop_reason: str | None = None
     content: msgspec.Raw = msgspec.Raw(b"[]")
     usage: _Usage | None = None
 
 
-class _ErrorKind(msgspec.Struct):
+class _ErrorKind(msgspec.Struct, gc=False):
     type: str = ""
     message: str = ""
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, gc=False):
     error: _ErrorKind | None = None
 
 
-class _Result(msgspec.Struct):
+class _Result(msgspec.Struct, gc=False):
     type: str
     message: _Message | None = None
     error: _Error | None = None
 
 
-class _Row(msgspec.Struct):
+class _Row(msgspec.Struct, gc=False):
     custom_id: str
     result: _Result
 

@@ -12,6 +12,7 @@ far as it fits, for people who read the console.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import NamedTuple
@@ -28,6 +29,7 @@ MAX_BYTES = 250_000_000
 ENVELOPE_BYTES = 15
 _ITEM_BYTES = len('{"custom_id":"","params":}')
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_DIGITS_FROM = [0, *(36**digits for digits in range(1, 13))]  # from where on an ordinal has one digit more
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]", re.ASCII)
 _WIRE_ID = re.compile(rf"([0-9a-z]{{1,7}})-([0-9a-z]{{{NONCE_CHARACTERS}}})(?:-.*)?", re.ASCII)
 _PIECE_BYTES = 1 << 18
@@ -81,7 +83,7 @@ def parse_wire_id(text: str) -> WireId | None:
 
 def item_size_bytes(ordinal: int, custom_id: str, params_bytes: int, *, opaque: bool = False) -> int:
     """Return the exact size of an item in a body, before its nonce is known."""
-    head = len(base36(ordinal)) + 1 + NONCE_CHARACTERS
+    head = bisect_right(_DIGITS_FROM, ordinal) + 1 + NONCE_CHARACTERS
     wire = head if opaque else min(head + 1 + len(custom_id), WIRE_ID_CHARACTERS)
     return _ITEM_BYTES + wire + params_bytes
 

@@ -10,7 +10,7 @@ Integers are little-endian. Salts make the digests in the events worthless for g
 from __future__ import annotations
 
 import os
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from struct import Struct, pack, unpack_from
@@ -35,12 +35,15 @@ _COUNT = Struct("<I")
 # the rest of the source row around the params.
 _OPTIONS = {100: 1, 201: 1}
 
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
 Row = TypeVar("Row")
 
 
 def digest(salt: bytes, body: bytes) -> str:
     """Return the 43 characters (base64url, unpadded) of the salted SHA-256 by which an event names a body."""
-    return urlsafe_b64encode(sha256(salt + body).digest())[:43].decode()
+    # base64.urlsafe_b64encode does the same through two more functions: 0.5 µs of every event.
+    return str(b2a_base64(sha256(salt + body).digest(), newline=False)[:43].translate(_URL_SAFE), "ascii")
 
 
 def new_salts(count: int) -> list[bytes]:
@@ -102,12 +105,11 @@ def encode_requests(rows: Sequence[RequestPayload]) -> bytes:
     """
     table: list[int] = []
     body: list[bytes] = []
-    for salt, params, prefix, suffix, verbatim, custom_id in rows:
-        _check_salt(salt)
+    for _, params, prefix, suffix, verbatim, custom_id in rows:
         name = custom_id.encode()
         table += (len(name), len(prefix), len(params), len(suffix), verbatim)
         body += (name, prefix, params, suffix)
-    return _seal(_REQUESTS, len(rows), pack(f"<{len(table)}I", *table), [row.salt for row in rows], body)
+    return _seal(_REQUESTS, table, [row.salt for row in rows], body)
 
 
 def decode_requests(block: RequestBlock) -> list[RequestPayload]:
@@ -146,12 +148,8 @@ def encode_results(rows: Sequence[ResultPayload]) -> bytes:
     Raises:
         ValueError: a salt has not 16 bytes.
     """
-    table: list[int] = []
-    for ordinal, salt, row in rows:
-        _check_salt(salt)
-        table += (ordinal, len(row))
-    bodies = [row.row for row in rows]
-    return _seal(_RESULTS, len(rows), pack(f"<{len(table)}I", *table), [row.salt for row in rows], bodies)
+    table = [number for ordinal, _, row in rows for number in (ordinal, len(row))]
+    return _seal(_RESULTS, table, [row.salt for row in rows], [row.row for row in rows])
 
 
 def decode_results(block: ResultBlock) -> list[ResultPayload]:
@@ -172,13 +170,10 @@ def decode_results(block: ResultBlock) -> list[ResultPayload]:
     return rows
 
 
-def _check_salt(salt: bytes) -> None:
-    if len(salt) != SALT_BYTES:
-        raise ValueError(f"a salt has {SALT_BYTES} bytes, not {len(salt)}")
-
-
-def _seal(kind: int, count: int, table: bytes, salts: list[bytes], bodies: list[bytes]) -> bytes:
-    frame = b"".join((_COUNT.pack(count), table, *salts, *bodies))
+def _seal(kind: int, table: list[int], salts: list[bytes], bodies: list[bytes]) -> bytes:
+    if wrong := {len(salt) for salt in salts} - {SALT_BYTES}:
+        raise ValueError(f"a salt has {SALT_BYTES} bytes, not {wrong.pop()}")
+    frame = b"".join((_COUNT.pack(len(salts)), pack(f"<{len(table)}I", *table), *salts, *bodies))
     return bytes((_VERSION, kind)) + zstd.compress(frame, options=_OPTIONS)
 
 

@@ -9,7 +9,7 @@ COLLECTING = (
         "a duplicate row replaces the first",
         "A row that comes twice is stored once and reported.",
         "ledger/perform.py",
-        "        elif ours.ordinal in places:\n",
+        "        elif ordinal in places:\n",
         "        elif False:\n",
         (f"{READING}::test_a_row_too_many_is_a_finding_and_is_not_stored",),
     ),
