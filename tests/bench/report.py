@@ -270,7 +270,7 @@ def chunks(results: Found) -> str:
     rows = [
         (
             f"{one['batches']:,}",
-            f"{one['cpu_seconds_until_submitted'] / one['batches'] * 1e3:.0f}",
+            f"{one['cpu_seconds_until_submitted']:.1f}",
             f"{one['cpu_seconds_a_poll'] * 1e3:.1f}",
             f"{100 * one['cpu_share']:.1f} %",
             f"{one['list_calls'] / one['polls']:.1f}",
@@ -280,7 +280,7 @@ def chunks(results: Found) -> str:
     ]
     head = (
         "in flight",
-        "CPU a submission, ms",
+        "CPU until all are accepted, s",
         "CPU a list call, ms",
         "of one CPU",
         "list calls a poll",

@@ -209,7 +209,8 @@ def _answer(service: Service, connection: socket.socket, method: str, target: st
 
 def _end_with_the_parent() -> None:
     """End when standard input does: a benchmark that was killed leaves no server behind."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # unbuffered: a buffer's lock would be held when the server ends first
+        pass
     os._exit(0)
 
 
