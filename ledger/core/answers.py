@@ -8,7 +8,7 @@ whose message begins "You have reached your specified …" (errors page).
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -103,7 +103,7 @@ class _Message(msgspec.Struct, gc=False):
     model: str = ""
     stop_reason: str | None = None
     content: msgspec.Raw = msgspec.Raw(b"[]")
-    usage: _Usage | None = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _ErrorKind(msgspec.Struct, gc=False):
@@ -132,6 +132,7 @@ class _RowId(msgspec.Struct):
 
 _decode_row = msgspec.json.Decoder(_Row).decode
 _decode_id = msgspec.json.Decoder(_RowId).decode
+_decode_usage = msgspec.json.Decoder(_Usage | None).decode
 _NO_USAGE = Usage()
 
 _OUTCOME_OF_STOP: dict[str | None, Outcome] = {
@@ -172,6 +173,17 @@ def row_wire_id(row: bytes) -> str | None:
         return None
 
 
+class ReadRow(NamedTuple):
+    """What a result row says, with what `ledger results` writes beside it.
+
+    ``usage`` is as the service wrote it, ``text`` the answer's text blocks, joined; None where there is none.
+    """
+
+    answer: Answer
+    usage: msgspec.Raw | None
+    text: str | None
+
+
 def read_row(row: bytes) -> Answer | None:
     """Return what a result row says, or None when it is no result row.
 
@@ -180,9 +192,27 @@ def read_row(row: bytes) -> Answer | None:
     kept; an unknown result type as ``errored``, with the type as its kind.
     """
     try:
-        result = _decode_row(row).result
+        return _answer(_decode_row(row).result)
     except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def read_row_whole(row: bytes) -> ReadRow | None:
+    """Return all that is to be said of a result row in one pass over it, or None when it is no result row."""
+    try:
+        result = _decode_row(row).result
+        answer = _answer(result)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        return None
+    if answer is None:
+        return None
+    if answer.service_type != "succeeded" or result.message is None:
+        return ReadRow(answer, None, None)
+    usage = result.message.usage
+    return ReadRow(answer, usage if bytes(usage) != b"null" else None, _text(result.message.content))
+
+
+def _answer(result: _Result) -> Answer | None:
     match result.type:
         case "succeeded":
             return _succeeded(result.message) if result.message is not None else None
@@ -200,7 +230,7 @@ def read_row(row: bytes) -> Answer | None:
 
 def _succeeded(message: _Message) -> Answer:
     outcome = _OUTCOME_OF_STOP.get(message.stop_reason, "ok")
-    usage = message.usage
+    usage = _decode_usage(message.usage)
     billed = True
     if outcome == "refused" and bytes(message.content).strip() in (b"[]", b"null", b""):
         billed = False  # refused before any output: counted, not charged (stop reasons page)
@@ -250,31 +280,24 @@ def is_final(answer: Answer, attempt: int, max_attempts: int, *, cancel_wanted: 
     return attempt >= max_attempts
 
 
-def text_of(row: bytes) -> str | None:
-    """Return the text of a succeeded row: its text blocks, joined; None where there is none."""
-    try:
-        content = _decode_content(row).result.message.content
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
-        return None
-    texts = [block.text for block in content if block.type == "text"]
-    return "".join(texts) if texts else None
-
-
-class _Block(msgspec.Struct):
+class _Block(msgspec.Struct, gc=False):
     type: str = ""
     text: str = ""
 
 
-class _TextMessage(msgspec.Struct):
-    content: list[_Block] = []
+_decode_blocks = msgspec.json.Decoder(list[_Block]).decode
 
 
-class _TextResult(msgspec.Struct):
-    message: _TextMessage
+def text_of(row: bytes) -> str | None:
+    """Return the text of a succeeded row: its text blocks, joined; None where there is none."""
+    read = read_row_whole(row)
+    return read.text if read is not None else None
 
 
-class _TextRow(msgspec.Struct):
-    result: _TextResult
-
-
-_decode_content = msgspec.json.Decoder(_TextRow).decode
+def _text(content: msgspec.Raw) -> str | None:
+    try:
+        blocks = _decode_blocks(content)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        return None
+    texts = [block.text for block in blocks if block.type == "text"]
+    return "".join(texts) if texts else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ledger.core import events as e
-from ledger.core.answers import Answer, read_row, text_of
+from ledger.core.answers import Answer, read_row_whole
 from ledger.core.columns import FINAL, IN_CHUNK, PENDING, STATUS_NAMES, STATUS_OF_OUTCOME
 from ledger.core.errors import CorruptLogError, DiskError, UsageError
 from ledger.core.prices import TIER_BATCH, Pricer
@@ -231,19 +230,7 @@ def source_row(payload: RequestPayload) -> bytes:
 # ── one line ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _UsageMessage(msgspec.Struct):
-    usage: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _UsageResult(msgspec.Struct):
-    message: _UsageMessage | None = None
-
-
-class _UsageRow(msgspec.Struct):
-    result: _UsageResult
-
-
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     """`Answered` with what is JSON already left as it is; a test holds the two together."""
 
     custom_id: str
@@ -259,7 +246,6 @@ class _Line(msgspec.Struct):
     item: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-_decode_usage = msgspec.json.Decoder(_UsageRow).decode
 _encode = msgspec.json.Encoder().encode
 
 _MESSAGES = {
@@ -304,15 +290,12 @@ class _Writer:
     def _read(self, item: _Item) -> tuple[Answer | None, msgspec.Raw | None, str | None]:
         if item.row is None:
             return None, None, None
-        answer = read_row(item.row)
-        if answer is None:
+        read = read_row_whole(item.row)
+        if read is None:
             raise CorruptLogError(
                 "a stored row is no result row", where=f"request {item.ordinal}", next="ledger replay --audit"
             )
-        message = _decode_usage(item.row).result.message
-        if answer.service_type != "succeeded" or message is None:
-            return answer, None, None
-        return answer, message.usage if bytes(message.usage) != b"null" else None, text_of(item.row)
+        return read
 
     def _cost(self, ordinal: int, outcome: str, answer: Answer | None) -> str | None:
         if outcome == _INVALID:
@@ -324,19 +307,13 @@ class _Writer:
         if self._pricer is None:
             return None
         model = answer.model or self._state.classes[self._state.columns.class_id[ordinal]].model
-        usd = self._pricer.usd(model, answer.usage, batch=answer.tier in (TIER_BATCH, ""), geo=answer.geo)
-        return None if usd is None else _plain(usd)
+        return self._pricer.usd_text(model, answer.usage, batch=answer.tier in (TIER_BATCH, ""), geo=answer.geo)
 
     def _error(self, ordinal: int, outcome: str, answer: Answer | None) -> Failure | None:
         if outcome == "errored" and answer is not None:
             return Failure(kind=answer.error_kind, message=answer.error_message)
         message = self._reasons.get(ordinal) or _MESSAGES.get(outcome)
         return Failure(kind=outcome, message=message) if message else None
-
-
-def _plain(usd: Decimal) -> str:
-    text = format(usd, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _refusals(log: EventLog, state: RunState) -> dict[int, str]:

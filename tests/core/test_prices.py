@@ -241,7 +241,14 @@ def test_pricing_sums_is_exactly_summing_prices(rows: list[tuple[str, Usage, boo
 def test_a_pricer_says_what_price_says(model: str, usage: Usage, batch: bool, geo: str) -> None:
     pricer = Pricer(TABLE)
     for _ in range(2):
-        assert pricer.usd(model, usage, batch=batch, geo=geo) == price(TABLE, model, usage, batch=batch, geo=geo)
+        usd = price(TABLE, model, usage, batch=batch, geo=geo)
+        assert pricer.usd(model, usage, batch=batch, geo=geo) == usd
+        assert pricer.usd_text(model, usage, batch=batch, geo=geo) == (None if usd is None else plain_text(usd))
+
+
+def plain_text(usd: Decimal) -> str:
+    text = format(usd, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @given(usage=usages)
