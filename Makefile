@@ -62,6 +62,7 @@ bench-full: $(STAMP) ## the whole suite: also a million items, large ones, many 
 	$(BIN)/python tests/bench/bench.py --cases full
 	$(BIN)/python tests/bench/floor.py
 	$(BIN)/python tests/bench/chunks.py
+	$(BIN)/python tests/bench/resume.py
 	$(BIN)/python tests/bench/stream.py
 	$(BIN)/python tests/bench/report.py --print
 
