@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -14,7 +15,7 @@ from ledger.core.costs import Estimate
 from ledger.core.errors import LedgerError, PausedError, UsageError
 from ledger.files.export import write_atomically
 from ledger.ledger import Confirm, Ledger
-from ledger.plan import plan
+from ledger.previewing import preview_of
 from ledger.summary import Summary
 
 from .diagnostics import observer, silence
@@ -112,9 +113,9 @@ def _confirming(path: Path, progress: Progress, manner: Manner, simulated: bool)
         if isinstance(progress, LiveProgress):
             progress.pause()
         if not manner.quiet:
-            batches = sum(1 for _ in plan(progress.state))
+            preview, batches = preview_of(progress.state, datetime.now(UTC).date())
             is_simulated = simulated or progress.state.origin == "simulator"
-            say(estimate_screen(estimate, batches=batches, simulated=is_simulated))
+            say(estimate_screen(estimate, preview, batches=len(batches), simulated=is_simulated))
         ceiling = estimate.total.cost_ceiling_usd
         dear = ceiling is None or ceiling > ASK_ABOVE_USD
         if not dear or manner.yes or simulated or progress.state.origin == "simulator":

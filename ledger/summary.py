@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from ledger.core.asking import classes_of
 from ledger.core.columns import FINAL, STATUS_OF_OUTCOME
 from ledger.core.costs import RequestClass, cost_report
 from ledger.core.looking import RETENTION_US
@@ -85,21 +86,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def request_classes(state: RunState) -> list[RequestClass]:
     """Return what waits to be sent, in groups that are estimated alike."""
-    requests, sizes = [0] * len(state.classes), [0] * len(state.classes)
-    columns = state.columns
-    for lanes in (state.fresh, state.retries):
-        for queue in lanes.values():
-            for start, end in queue:
-                for ordinal in range(start, end):
-                    requests[columns.class_id[ordinal]] += 1
-                    sizes[columns.class_id[ordinal]] += columns.size_bytes[ordinal]
-    return [
-        RequestClass(
-            model=one.model, max_tokens=one.max_tokens, requests=count, bytes=size, cached=one.cached, geo=one.geo
-        )
-        for one, count, size in zip(state.classes, requests, sizes, strict=True)
-        if count
-    ]
+    waiting = (queue for lanes in (state.fresh, state.retries) for queue in lanes.values())
+    return classes_of(state, (ordinal for queue in waiting for start, end in queue for ordinal in range(start, end)))
 
 
 def failed_ordinals(state: RunState) -> list[int]:

@@ -19,5 +19,5 @@ def check_screen(check: Check, *, items: str) -> str:
         ("largest batch", largest),
         ("ledger before answers", format_bytes(check.ledger_bytes)),
     ]
-    preview = estimate_screen(check.estimate, batches=check.batches, simulated=False, assumptions=True)
+    preview = estimate_screen(check.estimate, check.preview, batches=check.batches, simulated=False, assumptions=True)
     return f"{items}: nothing is wrong with what would be sent\n{table(rows, 'll')}\n\n{preview}"

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from ledger.core.costs import Estimate, EstimateRow
+from ledger.core.preview import Preview
 from ledger.core.units import format_bytes
 
 from .money import usd
+from .preview import preview_lines
 from .prices import prices_line
 from .tables import counted, table
 
 _HEADER = ("at batch price", "requests", "expected", "at most")
 
 
-def estimate_screen(estimate: Estimate, *, batches: int, simulated: bool, assumptions: bool = False) -> str:
+def estimate_screen(
+    estimate: Estimate, preview: Preview, *, batches: int, simulated: bool, assumptions: bool = False
+) -> str:
     """Return the preview.
 
     Args:
         estimate: what is to be sent.
+        preview: what else is to be known of it.
         batches: in how many.
         simulated: whether nothing will be spent.
         assumptions: whether to say what the figures rest on.
@@ -30,6 +35,7 @@ def estimate_screen(estimate: Estimate, *, batches: int, simulated: bool, assump
         f"{counted(total.requests, 'request')}, {format_bytes(total.bytes)}, {counted(batches, 'batch')}; "
         f"about {total.input_tokens:,} input tokens",
         table(rows, "lrrr", header=_HEADER, elastic=0),
+        *preview_lines(preview, always_time=assumptions),
         prices_line(estimate.quoted_on, estimate.source),
     ]
     if assumptions:

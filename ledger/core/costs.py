@@ -277,7 +277,8 @@ class RequestClass(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that are estimated alike.
 
     ``bytes`` is their size on the wire together, ``largest_bytes`` that of the largest, for models whose price
-    has a step (0: all are alike); ``expected_output_tokens`` is the length of an answer where somebody knows it.
+    has a step (0: all are alike); ``expected_output_tokens`` is the length of an answer where somebody knows it;
+    ``priority`` is their lane.
     """
 
     model: str
@@ -288,6 +289,7 @@ class RequestClass(msgspec.Struct, frozen=True, kw_only=True):
     cached: bool = False
     geo: str = ""
     expected_output_tokens: int = 0
+    priority: int = 0
 
 
 class EstimateRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
+from ledger.core.asking import asked_classes
 from ledger.core.costs import CostGroup, RequestClass, estimate, paid_rates, plain
 from ledger.core.models import find_model
 from ledger.core.prices import EXACT, PriceTable, Rates, Usage, rates
@@ -89,17 +90,6 @@ def waterfall(state: RunState, groups: Iterable[CostGroup]) -> Waterfall | None:
     if levels is None or estimated is None:
         return None
     return _as_steps(sum(state.class_requests), estimated, levels[1:], reduce(EXACT.add, spent))
-
-
-def asked_classes(state: RunState) -> list[RequestClass]:
-    """Return everything that was ever asked, in groups that are estimated alike."""
-    return [
-        RequestClass(
-            model=one.model, max_tokens=one.max_tokens, requests=count, bytes=size, cached=one.cached, geo=one.geo
-        )
-        for one, count, size in zip(state.classes, state.class_requests, state.class_bytes, strict=True)
-        if count
-    ]
 
 
 def _levels(table: PriceTable, classes: list[RequestClass], first: dict[str, _Actual]) -> list[Fraction] | None:
