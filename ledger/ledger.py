@@ -26,7 +26,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from ledger.braking import budget_events, confirmation, require_agreement
 from ledger.choices import Choices, merged_defaults, merged_policy
 from ledger.core import events as e
 from ledger.core.costs import By, CostReport, Estimate, cost_report, estimate
@@ -37,7 +36,7 @@ from ledger.core.preview import Preview
 from ledger.core.pricefile import other_steps, read_price_file
 from ledger.core.pricelist import PriceList, price_list
 from ledger.core.prices import PriceTable, quote
-from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events, tolerating
+from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events
 from ledger.core.spending import cost_groups
 from ledger.core.state import RunState
 from ledger.core.units import MICROSECONDS_PER_SECOND
@@ -160,7 +159,7 @@ class Ledger:
             keep: where an id is known with another body, keep the known one instead of refusing.
             rejects: gets every bad line as JSON, with its reasons.
             once: do what can be done now, and return.
-            confirm: is shown the estimate of new requests before they are sent; False keeps them from being sent.
+            confirm: is shown the estimate before the first submission of new requests; False stops the run.
             progress: is told (lines, bytes) while the items are read.
             **said: choices by keyword.
 
@@ -177,8 +176,8 @@ class Ledger:
             self._choose(writer, choices)
             _require_taken(writer.state, path, self.path, add=add)
             report = self._take_in(writer, path, keep=keep, rejects=rejects, progress=progress)
-            is_new = bool(report.built) or not writer.state.chunks
-            return self._go_on(writer, gateway, once=once, confirm=confirm, is_new=is_new)
+            asked = confirm if report.built or not writer.state.chunks else None  # also after a "no"
+            return self._go_on(writer, gateway, once=once, confirm=asked)
 
     def resume(
         self,
@@ -219,7 +218,7 @@ class Ledger:
                         next=f"pipe the same input again: … | ledger run - --ledger {self.path}",
                     )
                 self._take_in(writer, source.path, progress=progress)
-            return self._go_on(writer, gateway, once=once, confirm=confirm, is_new=not writer.state.chunks)
+            return self._go_on(writer, gateway, once=once, confirm=None if writer.state.chunks else confirm)
 
     def recover(self, items: str | Path | None = None, *, choices: Choices | None = None) -> e.LedgerRecovered:
         """Reconcile a ledger that is behind its head (or lost it) with the workspace; nothing is submitted.
@@ -248,14 +247,13 @@ class Ledger:
         if self._runner is not None:
             self._runner.stop()
 
-    def _go_on(self, writer: Writer, gateway: Gateway, *, once: bool, confirm: Confirm | None, is_new: bool) -> Summary:
+    def _go_on(self, writer: Writer, gateway: Gateway, *, once: bool, confirm: Confirm | None) -> Summary:
         log = cast("SqliteLog", writer.log)
         state = writer.state
         if state.prices is None:
             writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
-        if confirm is not None:
-            writer.append(confirmation(state, confirm, lambda: self._estimate(state), is_new=is_new))
-        require_agreement(state, str(self.path))
+        if confirm is not None and state.pending and not confirm(self._estimate(state)):
+            raise PausedError("nothing was sent", next=f"ledger resume {self.path}")
         if log.needs_recovery:
             self._recover(writer, gateway)
         writer.append([e.RunResumed(reason=r, by="service") for r in _SERVICE_PAUSES if r in state.pauses])
@@ -726,11 +724,9 @@ class Ledger:
                     e.SettingsChanged(
                         defaults=defaults if defaults != state.defaults else None,
                         policy=policy if policy != state.policy else None,
-                    ),
-                    *tolerating(state, policy),
+                    )
                 ]
             )
-        writer.append(budget_events(state, choices))
         if choices.prices is not None:
             self._choose_prices(writer, choices.prices)
 
@@ -758,8 +754,7 @@ class Ledger:
                     why="results are summed by those lengths, as they were when they were stored",
                     next="give these models the same above_prompt_tokens, or use the table for another ledger",
                 )
-        resumed = [e.RunResumed(reason="budget")] if "budget" in state.pauses else []  # it may be for want of a price
-        writer.append([e.PricesQuoted(table=table), *resumed])
+        writer.append([e.PricesQuoted(table=table)])
 
 
 def _no_events(events: Sequence[e.AnyEvent], results: Sequence[ResultBlock] = ()) -> None:
