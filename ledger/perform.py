@@ -20,10 +20,9 @@ from ledger.core import events as e
 from ledger.core.answers import PAUSE_KINDS, Answer, is_final, named_request, reaction_to, read_row, row_wire_id
 from ledger.core.chunks import body, nonce_of, parse_wire_id, wire_id
 from ledger.core.columns import ordinals
-from ledger.core.decide import OVERDUE_PATIENCE_US
 from ledger.core.looking import Looked, lost
 from ledger.core.prices import TIER_BATCH, Usage
-from ledger.core.reconcile import LISTING_MARGIN_US
+from ledger.core.reconcile import LISTING_MARGIN_US, OVERDUE_PATIENCE_US
 from ledger.core.state import SERVICE_TYPE, Chunk
 from ledger.core.units import DAY_US
 from ledger.files.lines import split_lines

@@ -9,6 +9,7 @@ adopted; nothing is ever submitted here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -37,6 +38,9 @@ NEXT_CHUNKS = 50
 """The chunks that were next to be sent may have been sent often: a full queue refuses one every five minutes."""
 PAUSE = "recovery"
 
+TIMES_SHORT = 3
+"""Downloads with rows missing before what is there is taken for all there is."""
+SHORT_SECONDS = 2.0
 TRIES = 12
 """Calls in a row that may fail before a recovery gives up: about ten minutes."""
 
@@ -131,7 +135,13 @@ def _settle_orphans(writer: Writer) -> None:
 
 
 def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]) -> list[_Claim]:
-    """Return the batches that are ours and unknown; waits for the open ones to end, and once for the settle time."""
+    """Return the batches that are ours and unknown; waits for the open ones to end, and once for the settle time.
+
+    When the last of them was submitted the log does not know, which is why it is recovered: it may have been just now.
+
+    Raises:
+        PausedError: the rows of a batch that may be ours cannot be read.
+    """
     state = writer.state
     nonces = {
         nonce_of(state.ledger_id, chunk, submission): (chunk, submission)
@@ -139,7 +149,8 @@ def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]
         for submission in range(1, _submissions(state, chunk) + 1)
     }
     last_created_at = 0  # later ones cannot be ours: nothing is submitted meanwhile
-    settled_at = state.at + state.policy.settle_us
+    settled_at = writer.clock.monotonic() + state.policy.settle_us / MICROSECONDS_PER_SECOND
+    unread = Counter[str]()
     claims: dict[str, _Claim] = {}
     foreign: set[str] = set()
     while True:
@@ -158,18 +169,32 @@ def _survey(writer: Writer, gateway: Gateway, wait: Callable[[str, float], None]
         ]
         for seen in unknown:
             if seen.status == "ended":
-                claim = _patient(partial(_inspect, gateway, seen, nonces), wait)
+                claim, is_whole = _patient(partial(_inspect, gateway, seen, nonces), wait)
+                unread[seen.batch] += not is_whole
+                if not is_whole and unread[seen.batch] < TIMES_SHORT:
+                    continue
+                if not is_whole and claim is None:
+                    raise PausedError(
+                        f"the rows of batch {seen.batch} cannot be read, so nobody can tell whose it is",
+                        why=f"in {TIMES_SHORT} downloads none of its rows was readable",
+                        next=f"ledger recover, later (nothing is submitted before it is known); ask about {seen.batch}",
+                    )
                 if claim is None:
                     foreign.add(seen.batch)
                 else:
                     claims[seen.batch] = claim
         still_open = [seen for seen in unknown if seen.status != "ended"]
-        left_us = settled_at - writer.clock.now()
+        left_seconds = settled_at - writer.clock.monotonic()
+        is_short = any(
+            seen.batch in unread and seen.batch not in claims and seen.batch not in foreign for seen in unknown
+        )
         poll_seconds = state.policy.poll_us / MICROSECONDS_PER_SECOND
         if still_open:
             wait(f"until {len(still_open)} open batches of the workspace end, which may be ours", poll_seconds)
-        elif left_us > 0:
-            wait("until a batch submitted just before would be visible", min(left_us / 1e6, poll_seconds))
+        elif is_short:
+            wait("until the rows of a batch that may be ours can be read", SHORT_SECONDS)
+        elif left_seconds > 0:
+            wait("until a batch submitted just before would be visible", min(left_seconds, poll_seconds))
         else:
             return list(claims.values())
 
@@ -221,9 +246,13 @@ def _list(writer: Writer, gateway: Gateway) -> tuple[Sequence[e.BatchSeen], int]
             return [seen for seen in listed.values() if seen.created_at >= horizon - LISTING_MARGIN_US], server_date
 
 
-def _inspect(gateway: Gateway, seen: e.BatchSeen, nonces: dict[str, tuple[int, int]]) -> _Claim | None:
-    """Return the claim on a batch whose rows bear our nonces, None for anybody else's or one without rows."""
-    found: list[int] = []
+def _inspect(gateway: Gateway, seen: e.BatchSeen, nonces: dict[str, tuple[int, int]]) -> tuple[_Claim | None, bool]:
+    """Return the claim on a batch whose rows bear our nonces, and whether its rows were all there and readable.
+
+    The claim is None for anybody else's, and where no row can be read. A claim on fewer rows than the batch has would
+    have the others asked again.
+    """
+    found: set[int] = set()
     owner: tuple[int, int] | None = None
     try:
         for row in split_lines(gateway.results(seen.batch)):
@@ -231,15 +260,16 @@ def _inspect(gateway: Gateway, seen: e.BatchSeen, nonces: dict[str, tuple[int, i
             ours = parse_wire_id(wire) if wire is not None else None
             if ours is None or ours.nonce not in nonces:
                 if owner is None and wire is not None:
-                    return None
+                    return None, True
                 continue
             owner = owner or nonces[ours.nonce]
-            found.append(ours.ordinal)
+            found.add(ours.ordinal)
     except CallError as error:
         if error.status == 404 and error.envelope:  # archived or deleted: there is nothing left to collect
-            return None
+            return None, True
         raise
-    return _Claim(seen, owner[0], owner[1], sorted(set(found))) if owner is not None else None
+    is_whole = seen.counts is None or not seen.counts.total or len(found) >= seen.counts.total
+    return _Claim(seen, owner[0], owner[1], sorted(found)) if owner is not None else None, is_whole
 
 
 def _adopt(state: RunState, claim: _Claim) -> Sequence[e.AnyEvent]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, BinaryIO
@@ -76,7 +75,7 @@ class VirtualClock:
         return self.at
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return self.at / SECOND
 
 
 class DiedError(Exception):

@@ -26,11 +26,14 @@ import msgspec
 
 from ledger.core.events import BatchSeen, SubmissionPrepared
 from ledger.core.state import Chunk, RunState
+from ledger.core.units import DAY_US
 
 LISTING_MARGIN_US = 300_000_000
 """How far below the watermark a list goes: batches may be listed in an order that is not quite that of creation."""
 
 LISTS_NEEDED = 2
+OVERDUE_PATIENCE_US = DAY_US
+"""A batch expires after 24 hours (batch guide); one that is open for another day after that is a person's to judge."""
 PATIENCE = 4
 """After so many settle times without enough complete lists, a person is asked."""
 
@@ -118,6 +121,9 @@ def judge(state: RunState, chunk: Chunk) -> Verdict:
     if candidates and all(seen.batch in state.inspected for seen in candidates):
         names = ", ".join(seen.batch for seen in candidates)
         return Hold("ambiguous", f"the rows of {names} cannot be read, so nobody can tell whose they are")
+    if candidates and all(seen.batch in state.inspected or _is_endless(state, seen) for seen in candidates):
+        names = ", ".join(seen.batch for seen in candidates)
+        return Hold("ambiguous", f"{names} could be it, and have not ended a day after they should have expired")
     if candidates:
         names = ", ".join(seen.batch for seen in candidates)
         return Wait(f"{len(candidates)} batches could be it ({names}); their rows decide when they have ended")
@@ -134,6 +140,10 @@ def judge(state: RunState, chunk: Chunk) -> Verdict:
     if looked_for >= PATIENCE * settle_us and looked_for > 0:
         return Hold("unverifiable", "no list since was complete: is the key still of the same workspace?")
     return Wait("it is in no list so far", chunk.settle_from + settle_us)
+
+
+def _is_endless(state: RunState, seen: BatchSeen) -> bool:
+    return bool(seen.expires_at) and state.server_date > seen.expires_at + OVERDUE_PATIENCE_US
 
 
 def to_inspect(state: RunState) -> set[str]:
