@@ -27,7 +27,7 @@ from .screens.tables import counted
 from .signals import stoppable
 
 ASK_ABOVE_USD = Decimal(10)
-"""Less than this at most is not worth a question."""
+"""Less than this at most is not worth a question; what is expected to cost more is not sent unasked."""
 
 Act = Callable[[Ledger, Confirm, Callable[[int, int], None]], Summary]
 
@@ -120,8 +120,11 @@ def _confirming(path: Path, progress: Progress, manner: Manner, simulated: bool)
         dear = ceiling is None or ceiling > ASK_ABOVE_USD
         if not dear or manner.yes or simulated or progress.state.origin == "simulator":
             return True
+        budget = progress.state.budget
+        if budget is not None and budget.max_usd:
+            return True  # that is the answer
         if not is_terminal(0) or not is_terminal(2):
-            return True
+            return estimate.total.cost_usd is not None and estimate.total.cost_usd <= ASK_ABOVE_USD
         try:
             is_wanted = click.confirm("Send?", err=True)
         except click.Abort:  # the end of input is no yes

@@ -119,9 +119,36 @@ prices_option: Callable[[F], F] = click.option(
     "--prices", metavar="FILE", help="Count with these prices (`ledger prices -o FILE` writes such a file)."
 )
 
+brake_options: Callable[[F], F] = _all(
+    click.option(
+        "--max-cost", metavar="USD", help="What all of the ledger may cost, for good; `none` takes the limit away."
+    ),
+    click.option(
+        "--budget-mode",
+        type=click.Choice(["worst", "expected"]),
+        help="Count a batch with the most it can cost, or with what is expected of it.  [worst]",
+    ),
+    click.option(
+        "--canary",
+        "canary_requests",
+        type=int,
+        metavar="N",
+        help="Send N items of every kind first, and judge them.  [100, for large runs]",
+    ),
+    click.option("--no-canary", is_flag=True, help="Send everything at once, however much it is."),
+    click.option(
+        "--canary-wait", "canary_wait_seconds", type=Duration(), metavar="DURATION", help="Wait for them so long.  [2h]"
+    ),
+    click.option(
+        "--max-error-rate", metavar="SHARE", help="Stop when more items than that surely end in an error.  [0.01]"
+    ),
+)
+"""What stops a run before it costs too much, or comes to nothing."""
+
 policy_options: Callable[[F], F] = _all(
     chunk_options,
     prices_option,
+    brake_options,
     click.option("--max-attempts", type=int, metavar="N", help="Times that an item is sent, at most.  [3]"),
     click.option("--poll", "poll_seconds", type=Duration(), metavar="DURATION", help="How often to ask.  [60s]"),
     click.option(
@@ -150,7 +177,7 @@ conduct_options: Callable[[F], F] = _all(
     click.option("-o", "--output", metavar="ANSWERS", help="Write the answers to a file when the run is finished."),
     click.option("--once", is_flag=True, help="Do what can be done now and return: for cron and Airflow."),
     click.option("--take-over", is_flag=True, help="End the process that is writing this ledger, and go on."),
-    click.option("--yes", is_flag=True, help="Ask nothing. Off a terminal nothing is ever asked."),
+    click.option("--yes", is_flag=True, help="Ask nothing: send it whatever it may cost."),
     json_option,
     click.option("-q", "--quiet", is_flag=True, help="Say only what needs a person."),
     click.option("-v", "--verbose", is_flag=True, help="Log every durable event on standard error."),
@@ -168,6 +195,14 @@ def choices_of(said: dict[str, Any]) -> Any:
     said = dict(said)
     if "params" in said:
         said["params"] = dict(parse_param(text) for text in said["params"]) or None
+    if said.pop("no_canary", False):
+        if said.get("canary_requests") is not None:
+            from ledger.core.errors import UsageError
+
+            raise UsageError("--canary and --no-canary contradict each other", next="give one of them")
+        said["canary"] = "never"
+    elif said.get("canary_requests") is not None:
+        said["canary"] = "always"
     for name in ("betas", "allowed_models"):
         if name in said:
             said[name] = tuple(said[name]) or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 import msgspec
@@ -21,6 +22,7 @@ _LIMITS = (
     ("chunk_bytes", 1_000, 250_000_000),
     ("max_attempts", 1, 100),
     ("queue_requests", 1, 100_000_000),
+    ("canary_requests", 1, 10_000),
 )
 
 
@@ -28,7 +30,8 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller said about a run; None is "not said": what the ledger has recorded stays, or the default holds.
 
     The first seven are run defaults: they are part of what is asked, and a later run with other ones is refused.
-    Durations are seconds. ``prices`` is a file that holds the price table to count with.
+    Durations are seconds. ``prices`` is a file that holds the price table to count with. ``max_cost`` is what the whole
+    ledger may cost, in dollars, or ``none``; ``max_error_rate`` is a share: ``0.01`` or ``1%``.
     """
 
     model: str | None = None
@@ -49,6 +52,12 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     accept: tuple[str, ...] | None = None
     skip_invalid: bool | None = None
     prices: str | None = None
+    max_cost: str | None = None
+    budget_mode: Literal["worst", "expected"] | None = None
+    canary: Literal["auto", "always", "never"] | None = None
+    canary_requests: int | None = None
+    canary_wait_seconds: float | None = None
+    max_error_rate: str | None = None
 
 
 def merged_defaults(recorded: Defaults, choices: Choices) -> Defaults:
@@ -72,12 +81,17 @@ def merged_policy(recorded: e.Policy, choices: Choices, *, simulated: bool) -> e
     said: dict[str, Any] = {
         name: value
         for name in e.Policy.__struct_fields__
-        if name not in ("poll_us", "settle_us") and (value := getattr(choices, name)) is not None
+        if name not in ("poll_us", "settle_us", "canary_wait_us", "max_error_rate")
+        and (value := getattr(choices, name)) is not None
     }
     if choices.poll_seconds is not None:
         said["poll_us"] = max(int(choices.poll_seconds * MICROSECONDS_PER_SECOND), 10_000)
     if choices.settle_seconds is not None:
         said["settle_us"] = max(int(choices.settle_seconds * MICROSECONDS_PER_SECOND), 0)
+    if choices.canary_wait_seconds is not None:
+        said["canary_wait_us"] = max(int(choices.canary_wait_seconds * MICROSECONDS_PER_SECOND), 0)
+    if choices.max_error_rate is not None:
+        said["max_error_rate"] = _rate(choices.max_error_rate)
     if choices.tier is not None:
         if choices.tier not in TIERS:
             raise UsageError(f"there is no tier {choices.tier!r}", next=f"--tier {'|'.join(TIERS)}")
@@ -90,3 +104,19 @@ def merged_policy(recorded: e.Policy, choices: Choices, *, simulated: bool) -> e
         if not least <= value <= most:
             raise UsageError(f"--{name.replace('_', '-')} must be between {least:,} and {most:,}, not {value:,}")
     return msgspec.structs.replace(recorded, **said)
+
+
+def _rate(text: str) -> str:
+    """Return a share as it is recorded, a decimal string: one share has one form.
+
+    Raises:
+        UsageError: it is none.
+    """
+    bare = text.strip()
+    try:
+        share = Decimal(bare.removesuffix("%")) / (100 if bare.endswith("%") else 1)
+    except InvalidOperation:
+        share = Decimal(-1)
+    if not share.is_finite() or not 0 <= share <= 1:
+        raise UsageError(f"--max-error-rate {text} is no share", next="--max-error-rate 0.05, or 5%")
+    return f"{share.normalize():f}"

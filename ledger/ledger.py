@@ -26,6 +26,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from ledger.braking import UNCONFIRMED, budget_events, confirmation, require_agreement, unconfirmed
 from ledger.choices import Choices, merged_defaults, merged_policy
 from ledger.core import events as e
 from ledger.core.costs import By, CostReport, Estimate, cost_report, estimate
@@ -36,10 +37,11 @@ from ledger.core.preview import Preview
 from ledger.core.pricefile import other_steps, read_price_file
 from ledger.core.pricelist import PriceList, price_list
 from ledger.core.prices import PriceTable, quote
-from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events
+from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events, tolerating
 from ledger.core.spending import cost_groups
 from ledger.core.state import RunState
 from ledger.core.units import MICROSECONDS_PER_SECOND
+from ledger.counting import Counted
 from ledger.files.intake import Intake, IntakeReport, last_reading, settled
 from ledger.files.lines import STDIN
 from ledger.loading import load_state, save_state
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from ledger.core.proof import CostProof
     from ledger.core.receipt import Receipt, Verification
     from ledger.core.whatif import WhatIf
+    from ledger.service.gateway import AnthropicGateway
     from ledger.service.simulator.settings import Settings
 
 SIMULATOR = "simulator"
@@ -92,6 +95,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     ledger_bytes: int
     estimate: Estimate
     preview: Preview
+    counted: Counted | None = None
 
 
 Confirm = Callable[[Estimate], bool]
@@ -159,7 +163,7 @@ class Ledger:
             keep: where an id is known with another body, keep the known one instead of refusing.
             rejects: gets every bad line as JSON, with its reasons.
             once: do what can be done now, and return.
-            confirm: is shown the estimate before the first submission of new requests; False stops the run.
+            confirm: is shown the estimate of new requests before they are sent; False keeps them from being sent.
             progress: is told (lines, bytes) while the items are read.
             **said: choices by keyword.
 
@@ -176,8 +180,8 @@ class Ledger:
             self._choose(writer, choices)
             _require_taken(writer.state, path, self.path, add=add)
             report = self._take_in(writer, path, keep=keep, rejects=rejects, progress=progress)
-            asked = confirm if report.built or not writer.state.chunks else None  # also after a "no"
-            return self._go_on(writer, gateway, once=once, confirm=asked)
+            is_new = bool(report.built) or not writer.state.chunks
+            return self._go_on(writer, gateway, once=once, confirm=confirm, is_new=is_new)
 
     def resume(
         self,
@@ -218,7 +222,7 @@ class Ledger:
                         next=f"pipe the same input again: … | ledger run - --ledger {self.path}",
                     )
                 self._take_in(writer, source.path, progress=progress)
-            return self._go_on(writer, gateway, once=once, confirm=None if writer.state.chunks else confirm)
+            return self._go_on(writer, gateway, once=once, confirm=confirm, is_new=not writer.state.chunks)
 
     def recover(self, items: str | Path | None = None, *, choices: Choices | None = None) -> e.LedgerRecovered:
         """Reconcile a ledger that is behind its head (or lost it) with the workspace; nothing is submitted.
@@ -247,13 +251,14 @@ class Ledger:
         if self._runner is not None:
             self._runner.stop()
 
-    def _go_on(self, writer: Writer, gateway: Gateway, *, once: bool, confirm: Confirm | None) -> Summary:
+    def _go_on(self, writer: Writer, gateway: Gateway, *, once: bool, confirm: Confirm | None, is_new: bool) -> Summary:
         log = cast("SqliteLog", writer.log)
         state = writer.state
         if state.prices is None:
             writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
-        if confirm is not None and state.pending and not confirm(self._estimate(state)):
-            raise PausedError("nothing was sent", next=f"ledger resume {self.path}")
+        if confirm is not None:
+            self._ask_first(writer, confirm, is_new=is_new)
+        require_agreement(state, str(self.path))
         if log.needs_recovery:
             self._recover(writer, gateway)
         writer.append([e.RunResumed(reason=r, by="service") for r in _SERVICE_PAUSES if r in state.pauses])
@@ -280,6 +285,16 @@ class Ledger:
             failed_ids=tuple(_custom_ids(log, failed_ordinals(state))),
             interrupted=code < 0,
         )
+
+    def _ask_first(self, writer: Writer, confirm: Confirm, *, is_new: bool) -> None:
+        """Ask whether new requests may be sent; whoever declines is asked again, and nobody overlooks it."""
+        state = writer.state
+        try:
+            writer.append(confirmation(state, confirm, lambda: self._estimate(state), is_new=is_new))
+        except PausedError:
+            if UNCONFIRMED not in state.pauses:
+                writer.append([unconfirmed(self._estimate(state))])
+            raise
 
     def _recover(self, writer: Writer, gateway: Gateway) -> e.LedgerRecovered:
         log = cast("SqliteLog", writer.log)
@@ -586,28 +601,48 @@ class Ledger:
         choices: Choices | None = None,
         rejects: IO[bytes] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        count_tokens: int = 0,
         **said: Any,
     ) -> Check:
         """Check items as ``run`` would, and say how they would be sent and what they may cost. Spends nothing.
 
         The items are taken into a ledger in a temporary place, which is how its size is known.
 
+        Args:
+            items: as for ``run``.
+            choices: as for ``run``.
+            rejects: as for ``run``.
+            progress: as for ``run``.
+            count_tokens: of how many requests of every kind the service is asked to count the tokens; it is asked
+                nothing where this is 0.
+            **said: choices by keyword.
+
         Raises:
             BadLinesError: lines are no valid items.
+            ServiceError: tokens were to be counted, and the service does not.
         """
+        from ledger.core.costs import bytes_per_token
         from ledger.previewing import preview_of
 
         with tempfile.TemporaryDirectory(prefix="ledger-check-") as place:
-            scratch = Ledger(Path(place) / "check.ledger")
+            scratch = Ledger(
+                Path(place) / "check.ledger", simulate=self._simulate, base_url=self._base_url, api_key=self._api_key
+            )
             with scratch._writer(create=SIMULATOR) as writer:
                 scratch._choose(writer, choices or Choices(**said))
                 path = STDIN if str(items) == STDIN else str(Path(items).resolve())
                 report = scratch._take_in(writer, path, rejects=rejects, progress=progress)
                 if writer.state.prices is None:
                     writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
-                preview, batches = preview_of(writer.state, _today_date(self._clock))
+                counted = scratch._counted(writer, count_tokens) if count_tokens else None
+                ratio = counted.bytes_per_token if counted is not None else bytes_per_token
+                preview, batches = preview_of(writer.state, _today_date(self._clock), ratio)
                 requests_bytes = sum(writer.state.class_bytes)
-                found = self._estimate(writer.state)
+                assert writer.state.prices is not None
+                found = estimate(writer.state.prices, request_classes(writer.state), ratio)
+                if counted is not None:
+                    said_first = (counted.assumption(), *found.assumptions[1:])
+                    found = msgspec.structs.replace(found, assumptions=said_first)
             return Check(
                 requests=sum(cut.requests for cut in batches),
                 deduplicated=report.deduplicated,
@@ -619,7 +654,14 @@ class Ledger:
                 ledger_bytes=(Path(place) / "check.ledger").stat().st_size,
                 estimate=found,
                 preview=preview,
+                counted=counted,
             )
+
+    def _counted(self, writer: Writer, per_class: int) -> Counted:
+        from ledger.counting import count_sample
+
+        with self._service() as (gateway, _):
+            return count_sample(writer.log, writer.state, cast("AnthropicGateway", gateway), per_class, self._stop.wait)
 
     # ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -724,9 +766,11 @@ class Ledger:
                     e.SettingsChanged(
                         defaults=defaults if defaults != state.defaults else None,
                         policy=policy if policy != state.policy else None,
-                    )
+                    ),
+                    *tolerating(state, policy),
                 ]
             )
+        writer.append(budget_events(state, choices))
         if choices.prices is not None:
             self._choose_prices(writer, choices.prices)
 
@@ -754,7 +798,8 @@ class Ledger:
                     why="results are summed by those lengths, as they were when they were stored",
                     next="give these models the same above_prompt_tokens, or use the table for another ledger",
                 )
-        writer.append([e.PricesQuoted(table=table)])
+        resumed = [e.RunResumed(reason="budget")] if "budget" in state.pauses else []  # it may be for want of a price
+        writer.append([e.PricesQuoted(table=table), *resumed])
 
 
 def _no_events(events: Sequence[e.AnyEvent], results: Sequence[ResultBlock] = ()) -> None:

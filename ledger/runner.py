@@ -21,7 +21,7 @@ from ledger import perform
 from ledger.core import events as e
 from ledger.core.chunks import cut, halves, nonce_of, whole
 from ledger.core.columns import IN_CHUNK, ordinals
-from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, Split, Submit
+from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, SealCanary, Split, Submit
 from ledger.core.decide import Decision, Waiting, decide, may_begin
 from ledger.core.errors import ServiceError
 from ledger.core.looking import Looked, looked_events
@@ -211,6 +211,9 @@ class Runner:
                 case Seal():
                     self._writer.append([self._sealed(command)])
                     changed = True
+                case SealCanary(members, priority):
+                    self._writer.append([self._sealed_canary(members, priority)])
+                    changed = True
                 case Split():
                     self._writer.append(self._split(command))
                     changed = True
@@ -241,6 +244,17 @@ class Runner:
             size_bytes=taken.size_bytes,
             priority=command.priority,
             cause="retry" if command.retry else "fresh",
+        )
+
+    def _sealed_canary(self, members: Sequence[int], priority: int) -> e.ChunkSealed:
+        taken = whole(self.state.columns, list(members))
+        return e.ChunkSealed(
+            chunk=self.state.next_chunk,
+            ranges=taken.ranges,
+            requests=taken.requests,
+            size_bytes=taken.size_bytes,
+            priority=priority,
+            cause="canary",
         )
 
     def _split(self, command: Split) -> list[e.AnyEvent]:

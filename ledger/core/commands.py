@@ -38,6 +38,18 @@ class Seal(msgspec.Struct, frozen=True):
         return "seal"
 
 
+class SealCanary(msgspec.Struct, frozen=True):
+    """Seal these requests, from all over the input, as the small first chunk that is judged before the rest is sent."""
+
+    members: tuple[int, ...]
+    priority: int
+
+    @property
+    def key(self) -> str:
+        """One chunk is cut at a time."""
+        return "seal"
+
+
 class Split(msgspec.Struct, frozen=True):
     """Cut a refused chunk in two, or, with ``ordinal``, reject that item and seal the rest."""
 
@@ -112,4 +124,4 @@ class Cancel(msgspec.Struct, frozen=True):
         return f"cancel:{self.batch}"
 
 
-Command: TypeAlias = Record | Seal | Split | Submit | Look | Inspect | Collect | Cancel
+Command: TypeAlias = Record | Seal | SealCanary | Split | Submit | Look | Inspect | Collect | Cancel

@@ -9,24 +9,26 @@ know (a command is not started while its key is at work).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from hashlib import sha256
 
 import msgspec
 
 from ledger.core import events as e
-from ledger.core.chunks import MAX_BYTES, MAX_REQUESTS
-from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, Split, Submit
-from ledger.core.reconcile import Absent, Adopt, Hold, Wait, horizon, judge, to_inspect
+from ledger.core.budget import Purse, affordable, budget_pause, budget_wait, open_purse, worth_sealing
+from ledger.core.canary import breaker_pause, canary_members, canary_verdict, canary_wanted, verdict_owed
+from ledger.core.chunks import MAX_BYTES, MAX_REQUESTS, cut
+from ledger.core.columns import OrdinalQueue, to_ranges
+from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, SealCanary, Split, Submit
+from ledger.core.reconcile import OVERDUE_PATIENCE_US, Absent, Adopt, Hold, Wait, horizon, judge, to_inspect
 from ledger.core.state import Chunk, RunState, exit_code_when_finished
-from ledger.core.units import DAY_US, MICROSECONDS_PER_SECOND, format_duration
+from ledger.core.units import MICROSECONDS_PER_SECOND, format_duration
 
 UPLOADS_AT_ONCE = 2
 DOWNLOADS_AT_ONCE = 2
 QUEUE_PATIENCE_US = 300_000_000
 """After a refusal for a full queue: five minutes, or the end of one of our batches."""
 BACKOFF_CAP_US = 60_000_000
-OVERDUE_PATIENCE_US = DAY_US
-"""A batch expires after 24 hours (batch guide); one that is open for another day after that is a person's to judge."""
 SMALLEST_SHRUNK_CHUNK = 1_000
 SPLITS_AT_MOST = 200
 """Refusals that name no request halve a chunk; a run that needs more halvings than this needs a person."""
@@ -70,7 +72,7 @@ class _Plan:
 
 def decide(state: RunState, now: int) -> Decision:
     """Return what to do next, given all that is known and the time."""
-    conclusions = tuple(_conclusions(state))
+    conclusions = tuple(_conclusions(state, now))
     if conclusions:
         return Decision((Record(conclusions),))
     plan = _Plan()
@@ -119,7 +121,7 @@ def _ready(state: RunState, now: int, plan: _Plan, key: str) -> bool:
 # ── conclusions: events that follow from the state alone ────────────────────────────────────────────────────────
 
 
-def _conclusions(state: RunState) -> Iterator[e.AnyEvent]:
+def _conclusions(state: RunState, now: int) -> Iterator[e.AnyEvent]:
     for chunk in state.chunks_in("prepared"):
         if chunk.epoch != state.epoch:
             yield e.SubmissionAborted(
@@ -138,6 +140,7 @@ def _conclusions(state: RunState) -> Iterator[e.AnyEvent]:
             yield event
     yield from _pauses(state)
     yield from _overdue(state)
+    yield from _brakes(state, now)
     if "canceled" in state.pauses:  # everything: also what had been released by then and was named only later
         for chunk in state.chunks_in("submitted"):
             if chunk.batch not in state.cancels:
@@ -154,6 +157,24 @@ def _conclusions(state: RunState) -> Iterator[e.AnyEvent]:
                     detail=f"refused again after {splits} halvings: {chunk.refusal.message}",
                     lift=f"ledger resolve {chunk.chunk} --again",
                 )
+
+
+def _brakes(state: RunState, now: int) -> Iterator[e.AnyEvent]:
+    """Yield the verdict on a canary once it is due, and the pause of a run that meets too many errors."""
+    tripped = breaker_pause(state)
+    if tripped is not None:
+        yield tripped
+    if not verdict_owed(state):
+        return
+    is_over = not any(True for _ in state.live_chunks()) and not any(queue.size for queue in state.retries.values())
+    if is_over or now >= _canary_due(state) > 0:
+        yield from canary_verdict(state, waited=not is_over)
+
+
+def _canary_due(state: RunState) -> int:
+    """Return until when, by the writer's clock, a canary is waited for; 0 while it was not sent yet."""
+    sent_at = state.chunks[1].sent_at
+    return sent_at + state.policy.canary_wait_us if sent_at else 0
 
 
 def _overdue(state: RunState) -> Iterator[e.AnyEvent]:
@@ -335,6 +356,7 @@ def _submit(state: RunState, now: int, plan: _Plan) -> None:
     room = state.policy.queue_requests - state.in_queue
     blocked = _queue_blocked(state, now, plan)
     in_doubt = sizes_in_doubt(state)
+    purse = open_purse(state)
     waiting_sealed = 0
     for chunk in sealed:
         if uploads >= UPLOADS_AT_ONCE:
@@ -347,6 +369,9 @@ def _submit(state: RunState, now: int, plan: _Plan) -> None:
         if blocked or not fits or not ready:
             waiting_sealed += 1
             continue
+        if purse is not None and not purse.take(chunk):
+            _wait_for_money(state, plan, purse, purse.chunk_usd(chunk), waiting_sealed)
+            return  # what is smaller and comes later must not take what this one waits for
         plan.commands.append(Submit(chunk.chunk))
         in_doubt.add(chunk.requests)
         uploads += 1
@@ -357,7 +382,20 @@ def _submit(state: RunState, now: int, plan: _Plan) -> None:
             path = state.sources[len(state.sources)].path
             plan.waiting.append(Waiting(f"{path} was not read to its end: ledger run {path} reads on"))
         else:
-            _seal(state, room, plan)
+            _seal(state, now, room, plan, purse)
+
+
+def _wait_for_money(
+    state: RunState, plan: _Plan, purse: Purse, next_usd: Decimal | None, waiting_sealed: int = 0
+) -> None:
+    """Wait while something is on its way whose results may free what the next batch needs; else pause the run."""
+    on_its_way = state.chunks_in("prepared", "released", "uncertain", "submitted", "ended")
+    unread = any(not twin.proven and batch not in state.inspected for batch, twin in state.twins.items())
+    sending = waiting_sealed or any(isinstance(command, Submit) for command in plan.commands)
+    if sending or unread or any(chunk.hold is None for chunk in on_its_way):
+        plan.waiting.append(Waiting(budget_wait(purse, next_usd)))
+    else:
+        plan.commands.append(Record((budget_pause(purse, next_usd),)))
 
 
 def sizes_in_doubt(state: RunState) -> set[int]:
@@ -367,11 +405,14 @@ def sizes_in_doubt(state: RunState) -> set[int]:
 
 
 def may_begin(state: RunState, chunk: int) -> bool:
-    """Return whether a submission that was decided on may still begin: no pause and no chunk of its size came between.
+    """Return whether a submission that was decided on may still begin.
+
+    No pause came between, no chunk of its size, and none that has taken what was left of the budget.
 
     Deciding knows the chunks whose submission has begun, not those whose first call is still under way.
     """
-    return not state.pauses and state.chunks[chunk].requests not in sizes_in_doubt(state)
+    one = state.chunks[chunk]
+    return not state.pauses and one.requests not in sizes_in_doubt(state) and affordable(state, one)
 
 
 def _submittable(chunk: Chunk) -> bool:
@@ -401,25 +442,93 @@ def _queue_blocked(state: RunState, now: int, plan: _Plan) -> bool:
     return True
 
 
-def _seal(state: RunState, room: int, plan: _Plan) -> None:
+def _seal(state: RunState, now: int, room: int, plan: _Plan, purse: Purse | None) -> None:
     policy = state.policy
     shrink = min(state.expired_batches, 4)  # batches that expire are batches too large for the load of the day
     max_requests = min(policy.chunk_requests, MAX_REQUESTS, policy.queue_requests)
     max_requests = max(min(SMALLEST_SHRUNK_CHUNK, max_requests), max_requests >> shrink)
+    max_bytes = min(policy.chunk_bytes, MAX_BYTES)
+    if purse is not None:
+        purse.reserve(chunk for chunk in state.chunks_in("sealed") if chunk.hold is None and _is_not_in(plan, chunk))
+    if canary_wanted(state):
+        _seal_canary(state, min(policy.canary_requests, max_requests, room), max_bytes, plan, purse)
+        return
+    owed = verdict_owed(state)
     for priority, retry in _lanes(state):
+        if owed and not retry:
+            if due := _canary_due(state):
+                plan.wait(max(due, now), "the first batch is judged before the rest is sent")
+            return
         queue = (state.retries if retry else state.fresh)[priority]
         if min(queue.size, max_requests) > room and state.in_queue:
             return
-        plan.commands.append(
-            Seal(
-                priority=priority,
-                retry=retry,
-                max_requests=max_requests,
-                max_bytes=min(policy.chunk_bytes, MAX_BYTES),
-                avoid=frozenset(chunk.requests for chunk in state.live_chunks()),
+        affordable_requests = max_requests
+        if purse is not None:
+            affordable_requests = _affordable(state, plan, purse, (priority, retry), max_requests, max_bytes)
+        if affordable_requests:
+            plan.commands.append(
+                Seal(
+                    priority=priority,
+                    retry=retry,
+                    max_requests=affordable_requests,
+                    max_bytes=max_bytes,
+                    avoid=frozenset(chunk.requests for chunk in state.live_chunks()),
+                )
             )
-        )
         return
+
+
+def _is_not_in(plan: _Plan, chunk: Chunk) -> bool:
+    """Return whether a sealed chunk is not among what this decision submits, which has taken its money already."""
+    return not any(isinstance(command, Submit) and command.chunk == chunk.chunk for command in plan.commands)
+
+
+def _affordable(
+    state: RunState, plan: _Plan, purse: Purse, lane: tuple[int, bool], max_requests: int, max_bytes: int
+) -> int:
+    """Return how many requests of a lane may be sealed; 0 where the run waits, or pauses, for its budget."""
+    priority, retry = lane
+    queue = (state.retries if retry else state.fresh)[priority]
+    next_usd = purse.front_usd(
+        (lane, queue.size, state.last_chunk, max_requests, max_bytes),
+        lambda: cut(state.columns, queue, max_requests, max_bytes, frozenset()).ranges,
+    )
+    if next_usd is not None and next_usd <= purse.room_usd:
+        return max_requests
+    if any(chunk.hold is None for chunk in state.live_chunks()):
+        _wait_for_money(state, plan, purse, next_usd, waiting_sealed=1)
+        return 0
+    fitting = purse.fitting(_front(queue), max_requests)
+    if worth_sealing(queue, max_requests, fitting):
+        return fitting
+    _wait_for_money(state, plan, purse, next_usd)
+    return 0
+
+
+def _front(queue: OrdinalQueue) -> Iterator[int]:
+    return (ordinal for start, end in queue for ordinal in range(start, end))
+
+
+def _seal_canary(state: RunState, requests: int, max_bytes: int, plan: _Plan, purse: Purse | None) -> None:
+    """Seal a canary of as many requests as the budget has room for, or pause where it has room for none."""
+    members = canary_members(state, requests, max_bytes)
+    if purse is not None:
+        fitting = purse.fitting(members, len(members))
+        if fitting < len(members):
+            members = canary_members(state, fitting, max_bytes) if fitting else []
+            members = members[: purse.fitting(members, len(members))]
+        if not members:
+            _wait_for_money(
+                state, plan, purse, purse.front_usd("canary", lambda: to_ranges([next(_fresh_front(state))]))
+            )
+            return
+    classes = state.columns.class_id
+    priority = max(state.classes[classes[ordinal]].priority for ordinal in members)
+    plan.commands.append(SealCanary(tuple(members), priority))
+
+
+def _fresh_front(state: RunState) -> Iterator[int]:
+    return (ordinal for queue in state.fresh.values() for ordinal in _front(queue))
 
 
 def _lanes(state: RunState) -> list[tuple[int, bool]]:

@@ -61,7 +61,9 @@ class Policy(Fact, frozen=True, kw_only=True):
 
     ``queue_requests`` is the most requests that may be unfinished at the service at once (rate limits, batch limits
     by tier: 200,000, 300,000, 500,000); ``settle_us`` is D, the time after which a batch that is in no list is taken
-    never to have been created.
+    never to have been created. ``canary`` is whether the first batch is a small one that is judged before the rest is
+    sent, of ``canary_requests``, waited for ``canary_wait_us`` at most; ``max_error_rate`` is the share of final
+    errors, a decimal string, above which nothing more is sent.
     """
 
     tier: str = "start"
@@ -75,6 +77,10 @@ class Policy(Fact, frozen=True, kw_only=True):
     accept: tuple[str, ...] = ()
     skip_invalid: bool = False
     opaque_ids: bool = False
+    canary: Literal["auto", "always", "never"] = "auto"
+    canary_requests: int = 100
+    canary_wait_us: int = 7_200_000_000
+    max_error_rate: str = "0.01"
 
 
 class Counts(Fact, frozen=True, kw_only=True):
@@ -240,7 +246,7 @@ class ChunkSealed(Event, frozen=True, kw_only=True):
     requests: int
     size_bytes: int
     priority: int = 0
-    cause: Literal["fresh", "retry", "split", "recovered"] = "fresh"
+    cause: Literal["fresh", "retry", "split", "recovered", "canary"] = "fresh"
 
 
 class ChunkDissolved(Event, frozen=True, kw_only=True):
@@ -514,6 +520,35 @@ class RunResumed(Event, frozen=True, kw_only=True):
     by: Literal["person", "service"] = "person"
 
 
+class BudgetSet(Event, frozen=True, kw_only=True):
+    """A person said what the whole ledger may cost, or that it may go on without a limit.
+
+    ``max_usd`` is a decimal string, empty for no limit. ``mode`` is what a batch is counted with before its results are
+    known: the most it can cost, or what is expected of it. ``confirmed`` is how many requests had been taken in then:
+    what comes later is asked about anew where there is no limit.
+    """
+
+    max_usd: str = ""
+    mode: Literal["worst", "expected"] = "worst"
+    confirmed: int = 0
+
+
+class CanaryJudged(Event, frozen=True, kw_only=True):
+    """The first, small batch was judged: ``released``, ``tripped``, or ``waited`` for long enough.
+
+    ``requests`` are the items that have their outcome by now, ``failed`` those among them that ended in an error.
+    ``cost_usd`` is what was measured, ``extrapolated_usd`` what all that was asked would cost at that rate; empty where
+    a price is not known or nothing was billed. Both are decimal strings.
+    """
+
+    verdict: Literal["released", "tripped", "waited"]
+    requests: int
+    failed: int
+    outcomes: dict[str, int] = {}
+    cost_usd: str = ""
+    extrapolated_usd: str = ""
+
+
 class AlarmRaised(Event, frozen=True, kw_only=True):
     """Something a person should know now."""
 
@@ -591,6 +626,8 @@ AnyEvent: TypeAlias = (
     | FindingRecorded
     | RunPaused
     | RunResumed
+    | BudgetSet
+    | CanaryJudged
     | AlarmRaised
     | CancelRequested
     | CancelAccepted

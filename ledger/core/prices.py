@@ -181,9 +181,14 @@ def steps_of_model(table: PriceTable, model: str) -> tuple[ModelPrice, ...]:
     id without it. A price is no proof that a model exists: that is not what this table is for.
     """
     rows = tuple(row for row in table.models if row.model == model)
-    if not rows and (undated := _DATE_SUFFIX.sub("", model)) != model:
-        rows = tuple(row for row in table.models if row.model == undated)
+    if not rows and (name := undated(model)) != model:
+        rows = tuple(row for row in table.models if row.model == name)
     return tuple(sorted(rows, key=lambda row: row.above_prompt_tokens))
+
+
+def undated(model: str) -> str:
+    """Return a model id without the date that results name it with: ``claude-haiku-4-5-20251001``."""
+    return _DATE_SUFFIX.sub("", model)
 
 
 def step_of(table: PriceTable, model: str, usage: Usage) -> str:

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from ledger.core import events as e
+from ledger.core.canary import canary_reasons, ends, trips
 from ledger.core.errors import UsageError
 from ledger.core.state import TERMINAL, Chunk, RunState
 from ledger.core.units import format_instant
@@ -43,7 +44,14 @@ class Lift(msgspec.Struct, frozen=True, tag="lift"):
     reasons: tuple[str, ...]
 
 
-PersonRequest: TypeAlias = CancelBatches | Resolve | Lift
+class SetBudget(msgspec.Struct, frozen=True, tag="budget"):
+    """Say what the whole ledger may cost: ``max_usd`` is a decimal string, empty for no limit."""
+
+    max_usd: str
+    mode: Literal["worst", "expected"] = "worst"
+
+
+PersonRequest: TypeAlias = CancelBatches | Resolve | Lift | SetBudget
 
 decode_request = msgspec.json.Decoder(PersonRequest).decode
 
@@ -68,6 +76,44 @@ def request_events(state: RunState, request: PersonRequest) -> Sequence[e.AnyEve
                     next="ledger status",
                 )
             return [e.RunResumed(reason=reason) for reason in reasons]
+        case SetBudget():
+            return _budget(state, request)
+
+
+def _budget(state: RunState, request: SetBudget) -> list[e.AnyEvent]:
+    """A budget that is another than before lifts what the one before it had stopped; saying it again lifts nothing."""
+    before = state.budget or e.BudgetSet()
+    if state.budget is not None and (before.max_usd, before.mode) == (request.max_usd, request.mode):
+        return []
+    budget = e.BudgetSet(max_usd=request.max_usd, mode=request.mode, confirmed=len(state.columns))
+    events: list[e.AnyEvent] = [budget]
+    if "budget" in state.pauses:
+        events.append(e.RunResumed(reason="budget"))
+    if "unconfirmed" in state.pauses and request.max_usd:
+        events.append(e.RunResumed(reason="unconfirmed"))
+    if _canary_lifted(state, state.policy.max_error_rate, budget):
+        events.append(e.RunResumed(reason="canary"))
+    return events
+
+
+def _canary_lifted(state: RunState, max_rate: str, budget: e.BudgetSet | None) -> bool:
+    """Return whether nothing speaks any more against what a canary had stopped."""
+    judged = state.canary
+    return "canary" in state.pauses and judged is not None and not canary_reasons(state, judged, max_rate, budget)
+
+
+def tolerating(state: RunState, policy: e.Policy) -> list[e.AnyEvent]:
+    """Return the events of a policy that tolerates more errors: what tripped by the old rate and not by the new one."""
+    events: list[e.AnyEvent] = []
+    if policy.max_error_rate == state.policy.max_error_rate:
+        return events
+    if _canary_lifted(state, policy.max_error_rate, state.budget):
+        events.append(e.RunResumed(reason="canary"))
+    if "breaker" in state.pauses:
+        requests, failed = ends(state)
+        if not trips(failed, requests, policy.max_error_rate):
+            events.append(e.RunResumed(reason="breaker"))
+    return events
 
 
 def _cancel(state: RunState, request: CancelBatches) -> list[e.AnyEvent]:

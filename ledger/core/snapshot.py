@@ -10,7 +10,7 @@ from ledger.core.items import Defaults
 from ledger.core.prices import Pricer, PriceTable
 from ledger.core.state import Chunk, Failure, RunState, Source, SpentKey
 
-MEMO_VERSION = 4
+MEMO_VERSION = 5
 """Raised whenever what a state holds changes: memos of other versions are not read."""
 
 
@@ -53,6 +53,11 @@ class _Memo(msgspec.Struct, kw_only=True):
     listed_position: int
     collected_position: int
     server_date: int
+    budget: e.BudgetSet | None
+    canary: e.CanaryJudged | None
+    released_outcomes: dict[str, int]
+    errors: dict[str, list[int]]
+    unmetered: list[int]
     findings: int
     alarms: dict[str, e.AlarmRaised]
     recovered_position: int

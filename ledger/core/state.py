@@ -30,6 +30,11 @@ that they are ours.
 A pause is a named reason why nothing more may be sent; each names the command that lifts it. A hold is the same
 for one chunk.
 
+The brake (``budget.py``, ``canary.py``) is made of pauses, too. ``budget_set`` says what all of it may cost;
+``canary_judged`` is said once, of chunk 1, where its cause is ``canary``: while it is owed nothing fresh is sealed.
+What the service may have billed without saying so (rows that are lost, missing, or of a type nobody knows) is kept in
+``unmetered``; errors are counted from ``released_outcomes`` on, which a person moves by lifting a brake.
+
 Everything ``decide`` needs is here (back-off, queue limits, the settle clock), because everything is in an event.
 """
 
@@ -42,6 +47,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ledger.core import events as e
+from ledger.core.answers import UNKNOWN_TYPE
 from ledger.core.columns import (
     FINAL,
     IN_CHUNK,
@@ -58,6 +64,11 @@ from ledger.core.errors import IllegalEventError
 from ledger.core.events import OUTCOMES, AnyEvent, Outcome
 from ledger.core.items import Defaults
 from ledger.core.prices import Pricer, PriceTable, Usage
+
+BRAKES = ("canary", "breaker")
+"""Pauses for too many errors."""
+EXAMPLES_AT_MOST = 3
+"""Items that are remembered by name for a kind of error."""
 
 ChunkStatus: TypeAlias = Literal[
     "sealed",
@@ -223,7 +234,9 @@ class RunState:
         "asked",
         "at",
         "batches",
+        "budget",
         "by_status",
+        "canary",
         "cancels",
         "chunks",
         "class_bytes",
@@ -234,7 +247,9 @@ class RunState:
         "defaults",
         "ended_batches",
         "epoch",
+        "errors",
         "expired_batches",
+        "exposure",
         "failures",
         "findings",
         "finished",
@@ -258,12 +273,14 @@ class RunState:
         "queue_full_at",
         "queue_full_ended",
         "recovered_position",
+        "released_outcomes",
         "retries",
         "server_date",
         "sources",
         "spent",
         "stored",
         "twins",
+        "unmetered",
         "workspace",
     )
 
@@ -310,6 +327,12 @@ class RunState:
         self.collected_position = 0
         self.server_date = 0
         self.spent: dict[SpentKey, list[int]] = {}
+        self.budget: e.BudgetSet | None = None
+        self.canary: e.CanaryJudged | None = None
+        self.exposure: object = None  # a memo of what may yet be billed, not a part of the state: see budget.py
+        self.released_outcomes: dict[str, int] = {}
+        self.errors: dict[str, list[int]] = {}
+        self.unmetered: list[int] = []
         self.findings = 0
         self.alarms: dict[str, e.AlarmRaised] = {}
         self.recovered_position = 0
@@ -514,9 +537,17 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
                 _illegal(position, event, f"the run is not paused by {event.reason}")
             del state.pauses[event.reason]
             _forget_refusals(state, event.reason)
+            if event.reason in BRAKES:  # errors are counted anew from here on: else it would trip again at once
+                state.released_outcomes = {outcome: count for outcome, count in state.outcomes.items() if count}
             state.failures = {
                 key: failure for key, failure in state.failures.items() if failure.status not in (401, 403)
             }
+        case e.BudgetSet():
+            state.budget = event
+        case e.CanaryJudged():
+            if state.canary is not None:
+                _illegal(position, event, f"it was {state.canary.verdict} already")
+            state.canary = e.as_stored(event)  # it holds a mapping, too
         case e.AlarmRaised():
             state.alarms[f"{event.alarm} {event.batch}".rstrip()] = event
         case e.CancelRequested():
@@ -625,6 +656,8 @@ def _result_stored(state: RunState, position: int, event: e.ResultStored) -> Non
     stored[SERVICE_TYPE[event.outcome]] += 1
     if event.usage is not None:
         _spend(state, event, event.usage)
+    elif event.error_kind:
+        _err(state, event)
     if event.final:
         columns.status[ordinal] = STATUS_OF_OUTCOME[event.outcome]
         state.outcomes[event.outcome] += 1
@@ -633,8 +666,24 @@ def _result_stored(state: RunState, position: int, event: e.ResultStored) -> Non
         _lane(state.retries, state.classes[columns.class_id[ordinal]].priority).push(ordinal, ordinal + 1)
 
 
+def _err(state: RunState, event: e.ResultStored) -> None:
+    met = state.errors.setdefault(event.error_kind, [0])
+    met[0] += 1
+    if len(met) <= EXAMPLES_AT_MOST:
+        met.append(event.ordinal)
+    if event.error_kind.startswith(UNKNOWN_TYPE):
+        _unmeter(state, [event.ordinal])
+
+
+def _unmeter(state: RunState, members: list[int]) -> None:
+    """Note requests that may have been billed although nobody says what: a budget counts them at their dearest."""
+    state.unmetered += to_ranges(members)
+
+
 def _spend(state: RunState, event: e.ResultStored, usage: Usage) -> None:
     ordinal = event.ordinal
+    if event.billed and not usage.output_tokens and not usage.prompt_tokens:
+        _unmeter(state, [ordinal])
     model = event.model or state.classes[state.columns.class_id[ordinal]].model
     step = state.pricer.step(model, usage) if state.pricer is not None else ""
     key = (
@@ -695,6 +744,8 @@ def _step(state: RunState, position: int, event: AnyEvent, number: int) -> tuple
 
 
 def _chunk_sealed(state: RunState, position: int, event: e.ChunkSealed) -> None:
+    if event.cause == "canary" and event.chunk != 1:
+        _illegal(position, event, "only the first chunk can be a canary")
     recovered = event.cause == "recovered"  # chunks whose events were lost leave gaps before those that were found
     if event.chunk != state.next_chunk and not (recovered and event.chunk > state.next_chunk):
         _illegal(position, event, f"the next chunk is {state.next_chunk}")
@@ -709,6 +760,10 @@ def _chunk_sealed(state: RunState, position: int, event: e.ChunkSealed) -> None:
     if recovered:
         for lanes in (state.fresh, state.retries):
             _lane(lanes, event.priority).remove(set(members))
+    elif event.cause == "canary":  # it is taken from all over the input
+        chosen = set(members)
+        for lane in state.fresh.values():
+            lane.remove(chosen)
     else:
         try:
             _lane(state.fresh if event.cause == "fresh" else state.retries, event.priority).take(event.ranges)
@@ -919,6 +974,7 @@ def _batch_collected(state: RunState, position: int, event: e.BatchCollected) ->
     for ordinal in event.missing:
         columns.status[ordinal] = STATUS_OF_OUTCOME["missing"]
         state.outcomes["missing"] += 1
+    _unmeter(state, list(event.missing))
     state.failures.pop(f"collect:{chunk.chunk}", None)
     state.collected_position = position
     _put(state, replace(chunk, status=after, proven=True))
@@ -927,10 +983,11 @@ def _batch_collected(state: RunState, position: int, event: e.BatchCollected) ->
 def _results_lost(state: RunState, position: int, event: e.ResultsLost) -> None:
     chunk, after = _step(state, position, event, event.chunk)
     columns = state.columns
-    for ordinal in ordinals(chunk.ranges):
-        if columns.chunk[ordinal] == chunk.chunk and columns.status[ordinal] == IN_CHUNK:
-            columns.status[ordinal] = STATUS_OF_OUTCOME["lost"]
-            state.outcomes["lost"] += 1
+    lost = [o for o in ordinals(chunk.ranges) if columns.chunk[o] == chunk.chunk and columns.status[o] == IN_CHUNK]
+    for ordinal in lost:
+        columns.status[ordinal] = STATUS_OF_OUTCOME["lost"]
+    state.outcomes["lost"] += len(lost)
+    _unmeter(state, lost)
     _put(state, replace(chunk, status=after))
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 from scheduler import SECOND
 from service import Storm, Weather
 from world import DAY, HOUR, MINUTE, START, Life, Plan, Scenario
 
-from ledger.core.events import Policy
+from ledger.core.events import BudgetSet, Policy
 from ledger.service.simulator.settings import Mix, Settings
 
+BOUND_USD = 0.0004
+"""About what one request of these worlds can cost at most."""
+PAUSED_TURN = "[[simulate:pause_turn]]"
 MARKERS = (
     "[[simulate:errored:overloaded_error:1]]",
     "[[simulate:errored:api_error]]",
@@ -39,7 +43,7 @@ def draw(seed: int) -> Scenario:
     slow = endless or random.random() < 0.1
     poll = 30 * MINUTE if slow else random.choice((60, 300, 900)) * SECOND
     weather = _weather(random, START + calm_after, visible, slow=slow, endless=endless)
-    if random.random() < 0.03:
+    if lives and random.random() < 0.06:
         # A copy put back forgets batches; what of them somebody deleted or nobody can read is forgotten for good.
         for life in lives:
             life.restores, life.stalls_after = random.random() < 0.7, 0
@@ -47,6 +51,7 @@ def draw(seed: int) -> Scenario:
     plans = [_plan(random, settle, poll, on_uncertain, lives)]
     if random.random() < 0.1:
         plans.append(_plan(random, settle, poll, on_uncertain, _lives(random)))
+    _brake(Random(seed ^ 0xB4A4E), plans)
     longest = random.choice((20, 300, 3000))
     settings = Settings(
         seed=seed % 4,  # of the texts, which are slow to make up and say nothing
@@ -65,8 +70,30 @@ def draw(seed: int) -> Scenario:
         weather=weather,
         offset_us=random.choice((0, 0, 7 * SECOND, -HOUR, 2 * HOUR)),
         plans=plans,
-        guarantee_one=not beyond or on_uncertain == "hold",
+        # A recovery waits for the settle time once, and holds nothing: batches that show up later were forgotten.
+        guarantee_one=not beyond or (on_uncertain == "hold" and not any(life.restores for life in lives)),
     )
+
+
+def _brake(random: Random, plans: list[Plan]) -> None:
+    """Give some plans a budget, a canary, a low threshold for errors; drawn apart, so that the rest stays as it was."""
+    for plan in plans:
+        if random.random() < 0.4:
+            usd = BOUND_USD * len(plan.texts) * random.choice((0.1, 0.4, 0.7, 1.0, 1.5))
+            mode = "expected" if random.random() < 0.1 else "worst"
+            plan.budget = BudgetSet(max_usd=f"{usd:.6f}", mode=mode)  # type: ignore[arg-type]
+            plan.frugal = random.random() < 0.7
+            # A search costs money without a byte of the request: what the bound says it does not hold for.
+            plan.texts = [text.replace(PAUSED_TURN, "") for text in plan.texts]
+        if random.random() < 0.3:
+            plan.policy = msgspec.structs.replace(
+                plan.policy,
+                canary="always",
+                canary_requests=random.choice((1, 2, 3)),
+                canary_wait_us=random.choice((MINUTE, HOUR, DAY)),
+            )
+        if random.random() < 0.5:
+            plan.policy = msgspec.structs.replace(plan.policy, max_error_rate=random.choice(("0", "0.1", "0.5")))
 
 
 def _weather(random: Random, calm_from: int, visible: int, *, slow: bool, endless: bool) -> Weather:

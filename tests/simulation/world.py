@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import lru_cache
 from io import BytesIO
 from random import Random
 from typing import Any
 
+from purse import Allowance, in_dollars
 from scheduler import SECOND, Process, Scheduler
 from service import OURS, Sent, Service, ServiceGateway, Weather
 
@@ -27,7 +29,7 @@ from ledger.core.columns import FINAL
 from ledger.core.decide import Waiting
 from ledger.core.errors import LockedError, PausedError, ServiceError, UsageError
 from ledger.core.prices import Usage, quote
-from ledger.core.requests import CancelBatches, Resolve, request_events
+from ledger.core.requests import CancelBatches, Resolve, SetBudget, request_events
 from ledger.core.state import RunState, evolve, fold, outcome_of
 from ledger.ports import CallError, Head, RequestBlock, RequestPayload, ResultBlock
 from ledger.runner import Runner, Writer
@@ -96,6 +98,10 @@ class Plan:
     priorities: list[int]
     policy: e.Policy
     lives: list[Life] = field(default_factory=list)
+    budget: e.BudgetSet | None = None
+    """What the run may cost, as said before its first batch."""
+    frugal: bool = False
+    """Whether the person raises a budget by little at a time, rather than to what the message says."""
 
 
 @dataclass
@@ -200,7 +206,9 @@ class LedgerLife:
         self.lost_position = 0
         self.restorations = 0
         self.next_lift: tuple[str, ...] = ()
+        self.next_limit = ""
         self.stuck_states: list[str] = []
+        self.allowance = Allowance()
         self._intake()
         self._taken_in = len(self.disk.rows)
 
@@ -252,6 +260,7 @@ class LedgerLife:
         if self.lost_position:
             self._recover(writer, gateway, process, log)
         self._resolve(writer)
+        self._raise_limit(writer)
         self.runner = runner = Runner(
             writer, gateway, lambda: nullcontext(log), BytesIO, self._requests, process, slice_seconds=600.0
         )
@@ -351,9 +360,11 @@ class LedgerLife:
         messages += [chunk.hold.lift for chunk in state.live_chunks() if chunk.hold]
         for message in messages:
             require(message.startswith("ledger "), f"a message names no command: {message!r}")
-            match = re.match(r"ledger resume --lift (\w+)", message)
+            match = re.match(r"ledger resume --(?:lift|release-)\s?(\w+)", message)
             if match:
                 self.next_lift = (*self.next_lift, match[1])
+            if raised := re.search(r"--max-cost ([\d.]+)", message):
+                self.next_limit = raised[1]
         in_recovery = bool(self.lost_position)
         require(bool(messages) or not state.chunks or in_recovery or self._unanswered(), "stuck without a reason")
         return "; ".join(messages)
@@ -361,6 +372,16 @@ class LedgerLife:
     def _unanswered(self) -> bool:
         """Whether the last process gave up because nothing was ever answered."""
         return bool(self.shadow.failures) or any(chunk.failures for chunk in self.shadow.chunks.values())
+
+    def _raise_limit(self, writer: Writer) -> None:
+        """Raise the budget as the message said, or by less: then another message comes."""
+        limit, self.next_limit = self.next_limit, ""
+        budget = writer.state.budget
+        if not limit or budget is None or not budget.max_usd:
+            return
+        if self.plan.frugal:
+            limit = str(min(Decimal(budget.max_usd) * 3 / 2 + Decimal("0.0001"), Decimal(limit)))
+        writer.append(request_events(writer.state, SetBudget(limit, budget.mode)))
 
     def _resolve(self, writer: Writer) -> None:
         """Do for every held chunk what its message says."""
@@ -407,7 +428,31 @@ class LedgerLife:
     def appended(self, before: int) -> None:
         """Replay what became durable, from its bytes."""
         for row in self.disk.rows[before:]:
-            evolve(self.shadow, row.position, row.at, e.decode(row.type_name, row.data))
+            event = e.decode(row.type_name, row.data)
+            evolve(self.shadow, row.position, row.at, event)
+            if isinstance(event, e.BudgetSet):
+                self.allowance.told(self.world.scheduler.now, event)
+
+    def check_budget(self) -> None:
+        """Require that the service charges no more than was allowed when it was sent, by books of its own."""
+        if not self.allowance.limits or not self.world.scenario.guarantee_one:
+            return
+        core = self.world.service.core
+        # What somebody deletes before anybody has seen it leaves no trace: a condition of guarantee 1, and of this.
+        counted = [
+            sent
+            for sent in self.world.service.sent
+            if sent.ledger == self.name
+            and sent.batch
+            and (core.batches[sent.batch].accepted.traits.deleted_after is None or sent.batch in self.shadow.batches)
+        ]
+        broken = self.allowance.broken(
+            counted,
+            core.batches.__getitem__,
+            self.world.service.now(),
+            lambda batch: in_dollars(PRICES, MODEL, _charged(batch)),
+        )
+        require(not broken, f"{self.name}: {broken}")
 
     def check_release(self, sent: Sent) -> None:
         """Require that the last byte of a body was announced durably, with the digest of the whole."""
@@ -431,6 +476,7 @@ class LedgerLife:
         self._check_once()
         self._check_paid_once()
         self._check_costs()
+        self.check_budget()
 
     def _check_once(self) -> None:
         accepted: dict[tuple[int, int], list[str]] = {}
@@ -537,6 +583,7 @@ class LedgerLife:
                 source=1, lines=count, bytes_read=count, digest="d", built=count, deduplicated=0, rejected=0
             ),
             e.PricesQuoted(table=PRICES),
+            *([self.plan.budget] if self.plan.budget else []),
         ]
         log.append(opening, START, list(request_blocks(0, payloads)))
         self.appended(0)
@@ -625,4 +672,7 @@ class World:
         by_name = {ledger.name: ledger for ledger in self.ledgers}
         for sent in self.service.sent[self._checked :]:
             by_name[sent.ledger].check_release(sent)
+        if len(self.service.sent) != self._checked:
+            for ledger in self.ledgers:
+                ledger.check_budget()
         self._checked = len(self.service.sent)
