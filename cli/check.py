@@ -14,6 +14,7 @@ from .options import (
     json_option,
     prices_option,
     require_other_file,
+    service_options,
 )
 
 
@@ -21,14 +22,23 @@ from .options import (
 @click.argument("items")
 @item_options
 @click.option("--rejects", type=click.File("wb", lazy=True), metavar="FILE", help="Write every bad line, with reasons.")
+@click.option(
+    "--count-tokens",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Let the service count the tokens of N requests of every kind; free, but needs a key.",
+)
+@click.option("--simulate", is_flag=True, help="Let the embedded simulator count them.")
+@service_options
 @chunk_options
 @prices_option
 @json_option
 @debug_option
-def command(items: str, rejects: IO[bytes] | None, as_json: bool, **said: Any) -> None:
+def command(items: str, rejects: IO[bytes] | None, count_tokens: int | None, as_json: bool, **said: Any) -> None:
     """Say what is wrong with ITEMS, how they would be sent, and what they may cost.
 
-    Needs no key, asks nobody, leaves nothing behind and spends nothing.
+    Needs no key, asks nobody, leaves nothing behind and spends nothing. With --count-tokens the service is asked how
+    many tokens some requests have, which is free.
     """
     from ledger.ledger import Ledger
 
@@ -36,7 +46,8 @@ def command(items: str, rejects: IO[bytes] | None, as_json: bool, **said: Any) -
     from .screens.check import check_screen
 
     require_other_file(rejects, items)
-    check = Ledger("check.ledger").check(items, choices=choices_of(said), rejects=rejects)
+    ledger = Ledger("check.ledger", simulate=said.pop("simulate"), base_url=said.pop("base_url"))
+    check = ledger.check(items, choices=choices_of(said), rejects=rejects, count_tokens=count_tokens or 0)
     if as_json:
         answer_json(check)
     else:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
 
 from ledger.core.chunks import Cut
+from ledger.core.costs import BytesPerToken
 from ledger.core.costs import bytes_per_token as usual_bytes_per_token
 from ledger.core.preview import Preview, preview
 from ledger.core.state import RunState
@@ -14,7 +14,7 @@ from ledger.summary import request_classes
 
 
 def preview_of(
-    state: RunState, today: date, bytes_per_token: Callable[[str], int] = usual_bytes_per_token
+    state: RunState, today: date, bytes_per_token: BytesPerToken = usual_bytes_per_token
 ) -> tuple[Preview, list[Cut]]:
     """Return what is to be known before what waits is sent, and how it would be cut into batches.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
@@ -21,6 +22,9 @@ By: TypeAlias = Literal["model", "lane", "attempt", "batch", "day", "cause"]
 BYS: tuple[By, ...] = get_args(By)
 
 Verdict: TypeAlias = Literal["nothing", "confirmed", "unstated", "missing", "unknown"]
+
+BytesPerToken: TypeAlias = Callable[[str], int | Fraction]
+"""How many bytes of a request to a model make a token."""
 
 TOTAL = "total"
 ANSWERS = "answers"
@@ -336,7 +340,7 @@ def expected_output_tokens(max_tokens: int) -> int:
 def estimate(
     table: PriceTable,
     classes: Iterable[RequestClass],
-    bytes_per_token: Callable[[str], int] = bytes_per_token,
+    bytes_per_token: BytesPerToken = bytes_per_token,
 ) -> Estimate:
     """Return what the classes of requests may cost, by model in alphabetical order, and in total.
 
@@ -384,7 +388,7 @@ _NOTHING = EstimateRow(
 )
 
 
-def _estimate_class(table: PriceTable, each: RequestClass, bytes_per_token: int) -> EstimateRow:
+def _estimate_class(table: PriceTable, each: RequestClass, bytes_per_token: int | Fraction) -> EstimateRow:
     input_tokens = _divide_up(each.bytes, bytes_per_token)
     per_answer = each.expected_output_tokens or expected_output_tokens(each.max_tokens)
     expected = Usage(input_tokens=input_tokens, output_tokens=each.requests * min(per_answer, each.max_tokens))
@@ -462,5 +466,5 @@ def _minus(one: Decimal | None, other: Decimal | None) -> Decimal | None:
     return None if one is None or other is None else plain(EXACT.subtract(one, other))
 
 
-def _divide_up(amount: int, by: int) -> int:
+def _divide_up(amount: int, by: int | Fraction) -> int:
     return -(-amount // by)

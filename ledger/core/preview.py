@@ -5,13 +5,14 @@ None of it changes an amount of the estimate; it says where the amounts come fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 
 import msgspec
 
-from ledger.core.costs import RequestClass, estimate, expected_output_tokens, plain
+from ledger.core.costs import BytesPerToken, RequestClass, estimate, expected_output_tokens, plain
 from ledger.core.models import Notice, find_model, model_notices
 from ledger.core.pace import TYPICAL_PER_HOUR
 from ledger.core.prices import EXACT, GEO_US, PriceTable, Usage, rates, step_of
@@ -88,7 +89,7 @@ def preview(
     tier: str,
     queue_requests: int,
     today: date,
-    bytes_per_token: Callable[[str], int],
+    bytes_per_token: BytesPerToken,
 ) -> Preview:
     """Return what is to be known of requests that wait to be sent.
 
@@ -120,7 +121,7 @@ def _lane(
     classes: Iterable[RequestClass],
     priority: int,
     batches: int,
-    bytes_per_token: Callable[[str], int],
+    bytes_per_token: BytesPerToken,
 ) -> LanePreview:
     total = estimate(table, [each for each in classes if each.priority == priority], bytes_per_token).total
     return LanePreview(
@@ -134,7 +135,7 @@ def _lane(
 
 
 def _steps(
-    table: PriceTable, classes: Iterable[RequestClass], bytes_per_token: Callable[[str], int]
+    table: PriceTable, classes: Iterable[RequestClass], bytes_per_token: BytesPerToken
 ) -> tuple[StepPreview, ...]:
     requests: dict[tuple[str, int], int] = {}
     for each in classes:
@@ -153,7 +154,7 @@ def _cached(classes: Iterable[RequestClass], model: str) -> list[RequestClass]:
 
 
 def _cache(
-    table: PriceTable, classes: Iterable[RequestClass], model: str, bytes_per_token: Callable[[str], int]
+    table: PriceTable, classes: Iterable[RequestClass], model: str, bytes_per_token: BytesPerToken
 ) -> CachePreview:
     read: Decimal | None = Decimal(0)
     written: Decimal | None = Decimal(0)
@@ -178,7 +179,7 @@ def _cache(
 
 
 def _short_prefixes(
-    classes: Iterable[RequestClass], models: Iterable[str], bytes_per_token: Callable[[str], int]
+    classes: Iterable[RequestClass], models: Iterable[str], bytes_per_token: BytesPerToken
 ) -> Iterable[Notice]:
     for model in models:
         marked, known = _cached(classes, model), find_model(model)
@@ -216,5 +217,5 @@ def _time(classes: Sequence[RequestClass], tier: str, queue_requests: int) -> Ti
     )
 
 
-def _tokens(size_bytes: int, bytes_per_token: int) -> int:
+def _tokens(size_bytes: int, bytes_per_token: int | Fraction) -> int:
     return -(-size_bytes // bytes_per_token)

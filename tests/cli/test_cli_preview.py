@@ -73,3 +73,28 @@ def test_a_plain_file_has_nothing_beside_its_amounts_but_the_time() -> None:
     Path("large.jsonl").write_text("".join(f'{{"id": "{n}", "prompt": "Say {n}."}}\n' for n in range(1_000)))
     large = invoke("check", "large.jsonl", "--model", "claude-sonnet-4-6", "--max-tokens", "100").stdout
     assert "\n  1 min 12 s to 6 min 00 s at the pace that large runs typically see\n" in large
+
+
+def test_tokens_are_counted_by_the_service_where_that_is_asked() -> None:
+    mixed()
+    before = sorted(path.name for path in Path().iterdir())
+    result = invoke("check", "mixed.jsonl", "--simulate", "--count-tokens", "2")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "\n  input: counted by the service: 3.00 bytes a token in 2 of claude-haiku-5-5, " in result.stdout
+    assert sorted(path.name for path in Path().iterdir()) == before, "it leaves nothing behind"
+    check = msgspec.json.decode(
+        invoke("check", "mixed.jsonl", "--simulate", "--count-tokens", "2", "--json").stdout, type=Check
+    )
+    assert check.counted is not None
+    counted = {one.model: one.tokens for one in check.counted.models}
+    assert [row.model for row in check.estimate.rows] == sorted(counted)
+    for row in check.estimate.rows:  # each kind of request is rounded up by itself, and there are two at most
+        assert 0 <= row.input_tokens - counted[row.model] <= 2
+    assert msgspec.json.decode(invoke("check", "mixed.jsonl", "--json").stdout, type=Check).counted is None
+
+
+def test_counting_needs_a_key_and_says_so() -> None:
+    mixed()
+    result = invoke("check", "mixed.jsonl", "--count-tokens", "1")
+    assert (result.exit_code, result.stdout) == (6, "")
+    assert result.stderr.startswith("error: no usable credentials for the Claude API\n")

@@ -19,6 +19,7 @@ import msgspec
 from ledger.core.units import MICROSECONDS_PER_SECOND
 from ledger.service.simulator.bill import draw_bill
 from ledger.service.simulator.core import PAGE_DEFAULT, Batch, Simulator
+from ledger.service.simulator.count import count_tokens
 from ledger.service.simulator.envelope import Envelope, parse_envelope
 from ledger.service.simulator.faults import SPOILING, Fault, Framing, Operation
 from ledger.service.simulator.records import Traits
@@ -153,6 +154,9 @@ class Service:
         if call.method == "GET" and call.path == "/simulator/bill":
             with self._lock:
                 return _json(msgspec.to_builtins(draw_bill(self.simulator.batches, self.now())))
+        if call.method == "POST" and call.path == "/v1/messages/count_tokens":
+            _check_headers(call.headers)
+            return _json({"input_tokens": count_tokens(bytes(call.body))})
         match = _PATH.fullmatch(call.path)
         batch_id, action = match.groups() if match else (None, None)
         operation = _OPERATIONS.get((call.method, batch_id is not None, action)) if match else None
