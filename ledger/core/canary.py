@@ -42,12 +42,12 @@ KINDS_NAMED = 3
 # ── the rule ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def trips(failed: int, requests: int, max_rate: str) -> bool:
+def trips(requests: int, failed: int, max_rate: str) -> bool:
     """Return whether so many errors among so many ends are too many.
 
     Args:
-        failed: how many ended in an error.
-        requests: of how many.
+        requests: how many have ended.
+        failed: how many of them in an error.
         max_rate: the share that is tolerated, a decimal string.
     """
     rate = Fraction(max_rate)
@@ -69,10 +69,10 @@ def ends(state: RunState) -> tuple[int, int]:
 
 def breaker_pause(state: RunState) -> e.RunPaused | None:
     """Return the pause of a run that meets too many errors while there is something fresh left to send."""
-    if "breaker" in state.pauses or verdict_owed(state):
+    outcomes = state.outcomes
+    if sum(outcomes[outcome] for outcome in FAILED_OUTCOMES) < FAILED_AT_LEAST:  # asked at every step of every run
         return None
-    requests, failed = ends(state)
-    if failed < FAILED_AT_LEAST or not trips(failed, requests, state.policy.max_error_rate):
+    if "breaker" in state.pauses or verdict_owed(state) or not trips(*ends(state), state.policy.max_error_rate):
         return None
     if not any(queue.size for queue in state.fresh.values()) and not any(
         chunk.cause == "fresh" for chunk in state.chunks_in("sealed")
@@ -80,12 +80,12 @@ def breaker_pause(state: RunState) -> e.RunPaused | None:
         return None
     return e.RunPaused(
         reason="breaker",
-        detail=_too_many(state, failed, requests),
+        detail=_too_many(state, *ends(state)),
         lift="ledger resume --lift breaker (counts errors anew), or --max-error-rate RATE",
     )
 
 
-def _too_many(state: RunState, failed: int, requests: int) -> str:
+def _too_many(state: RunState, requests: int, failed: int) -> str:
     share = Decimal(failed * 100) / requests
     return (
         f"{failed:,} of {requests:,} items ended in an error ({share:.1f} %, more than the "
@@ -201,7 +201,7 @@ def canary_verdict(state: RunState, *, waited: bool) -> tuple[e.AnyEvent, ...]:
     if not reasons:
         return (judged,)
     lifts = ["ledger resume --release-canary (sends the rest)"]
-    if trips(failed, requests, state.policy.max_error_rate):
+    if trips(requests, failed, state.policy.max_error_rate):
         lifts.append("--max-error-rate RATE")
     if extrapolated is not None and _exceeds(judged, state.budget):
         lifts.append(f"--max-cost {extrapolated.quantize(Decimal('0.01'), rounding='ROUND_UP')}")
@@ -215,8 +215,8 @@ def canary_reasons(
 ) -> tuple[str, ...]:
     """Return why the rest is not sent after a canary, by a rate and a budget; empty where nothing speaks against it."""
     reasons = []
-    if trips(judged.failed, judged.requests, max_rate):
-        reasons.append(_too_many(state, judged.failed, judged.requests))
+    if trips(judged.requests, judged.failed, max_rate):
+        reasons.append(_too_many(state, judged.requests, judged.failed))
     if _exceeds(judged, budget) and budget is not None:
         reasons.append(
             f"the first {judged.requests:,} items cost {format_usd(Decimal(judged.cost_usd))}; at that rate all of it "

@@ -109,10 +109,8 @@ def tolerating(state: RunState, policy: e.Policy) -> list[e.AnyEvent]:
         return events
     if _canary_lifted(state, policy.max_error_rate, state.budget):
         events.append(e.RunResumed(reason="canary"))
-    if "breaker" in state.pauses:
-        requests, failed = ends(state)
-        if not trips(failed, requests, policy.max_error_rate):
-            events.append(e.RunResumed(reason="breaker"))
+    if "breaker" in state.pauses and not trips(*ends(state), policy.max_error_rate):
+        events.append(e.RunResumed(reason="breaker"))
     return events
 
 
@@ -180,7 +178,7 @@ def _resolve(state: RunState, request: Resolve) -> list[e.AnyEvent]:
         case "accept-counts":
             return _accepted_counts(state, chunk)
         case "lost":
-            return _given_up(state, chunk)
+            return _given_up(chunk)
         case "acknowledge":
             twins = [twin for twin in state.twins.values() if twin.chunk == chunk.chunk]
             if not twins:
@@ -233,7 +231,7 @@ def _adopted(state: RunState, chunk: Chunk, request: Resolve) -> e.BatchAdopted:
     )
 
 
-def _given_up(state: RunState, chunk: Chunk) -> list[e.AnyEvent]:
+def _given_up(chunk: Chunk) -> list[e.AnyEvent]:
     if chunk.status not in ("submitted", "ended") or chunk.hold is None:
         raise UsageError(
             f"the results of chunk {chunk.chunk} cannot be given up",

@@ -12,8 +12,9 @@ from world import DAY, HOUR, MINUTE, START, Life, Plan, Scenario
 from ledger.core.events import BudgetSet, Policy
 from ledger.service.simulator.settings import Mix, Settings
 
-BOUND_USD = 0.0004
-"""About what one request of these worlds can cost at most."""
+INPUT_USD, TOKEN_USD = 0.00005, 0.0000025
+"""About what the prompt of a request of these worlds can cost at most, and what a token of its answer costs."""
+LONGEST_ANSWER = 8
 PAUSED_TURN = "[[simulate:pause_turn]]"
 MARKERS = (
     "[[simulate:errored:overloaded_error:1]]",
@@ -59,7 +60,7 @@ def draw(seed: int) -> Scenario:
         turnaround_maximum_seconds=longest,
         cancel_seconds=random.choice((1, 60)),
         output_tokens_minimum=1,
-        output_tokens_maximum=8,
+        output_tokens_maximum=LONGEST_ANSWER,
         # A batch that never ends fills a small queue for ever, and then nothing but patience is left.
         queue_maximum=100_000 if weather.never_ends_rate else random.choice((100_000, 100_000, 12)),
         mix=random.choice((Mix(), Mix(errored={}), Mix(errored={"overloaded_error": 0.1}, expired=0.05))),
@@ -79,7 +80,8 @@ def _brake(random: Random, plans: list[Plan]) -> None:
     """Give some plans a budget, a canary, a low threshold for errors; drawn apart, so that the rest stays as it was."""
     for plan in plans:
         if random.random() < 0.4:
-            usd = BOUND_USD * len(plan.texts) * random.choice((0.1, 0.4, 0.7, 1.0, 1.5))
+            plan.max_tokens = random.choice((LONGEST_ANSWER, 100))
+            usd = (INPUT_USD + TOKEN_USD * plan.max_tokens) * len(plan.texts) * random.choice((0.1, 0.4, 0.7, 1.0, 1.5))
             mode = "expected" if random.random() < 0.1 else "worst"
             plan.budget = BudgetSet(max_usd=f"{usd:.6f}", mode=mode)  # type: ignore[arg-type]
             plan.frugal = random.random() < 0.7

@@ -102,6 +102,7 @@ class Plan:
     """What the run may cost, as said before its first batch."""
     frugal: bool = False
     """Whether the person raises a budget by little at a time, rather than to what the message says."""
+    max_tokens: int = 100
 
 
 @dataclass
@@ -556,7 +557,7 @@ class LedgerLife:
         built, payloads = [], []
         classes = sorted(set(self.plan.priorities))
         for ordinal, (text, priority) in enumerate(zip(self.plan.texts, self.plan.priorities, strict=True)):
-            params = _params(text)
+            params = _params(text, self.plan.max_tokens)
             salt, custom_id = bytes(16), f"item {ordinal}"
             payloads.append(RequestPayload(salt, params, b"", b"", False, custom_id))
             built.append(
@@ -575,7 +576,7 @@ class LedgerLife:
             e.SettingsChanged(policy=self.plan.policy),
             e.SourceOpened(source=1, path="/items.jsonl"),
             *(
-                e.ClassDeclared(class_id=number, model=MODEL, max_tokens=100, priority=priority)
+                e.ClassDeclared(class_id=number, model=MODEL, max_tokens=self.plan.max_tokens, priority=priority)
                 for number, priority in enumerate(classes)
             ),
             *built,
@@ -590,9 +591,10 @@ class LedgerLife:
 
 
 @lru_cache(maxsize=4096)
-def _params(text: str) -> bytes:
+def _params(text: str, max_tokens: int) -> bytes:
+    messages = [{"role": "user", "content": text}]
     return json.dumps(
-        {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": text}]}, separators=(",", ":")
+        {"model": MODEL, "max_tokens": max_tokens, "messages": messages}, separators=(",", ":")
     ).encode()
 
 
