@@ -86,7 +86,7 @@ def disk(results: Found) -> str:
     rows = []
     for name in (*SIZES, *OTHERS):
         found = results.get(f"compare:{name}")
-        if found is None:
+        if found is None or "results_bytes" not in found["jobs"]["ledger"][-1]:
             continue
         done = found["jobs"]["ledger"][-1]
         moved = found["input_bytes"] + done["results_bytes"]
@@ -269,20 +269,25 @@ def chunks(results: Found) -> str:
     found = results.get("chunks")
     if found is None:
         return "Not measured."
-    rows = [
-        (
-            f"{one['batches']:,}",
-            f"{one['cpu_seconds_until_submitted']:.1f}",
-            f"{one['cpu_seconds_a_poll'] * 1e3:.1f}",
-            f"{100 * one['cpu_share']:.1f} %",
-            f"{one['list_calls'] / one['polls']:.1f}",
-            f"{one['decide_seconds'] * 1e6:.0f}",
+    rows = []
+    for before, one in zip([None, *found["sizes"]], found["sizes"], strict=False):
+        more = one["batches"] - before["batches"] if before else 0
+        slope = (one["cpu_seconds_until_submitted"] - before["cpu_seconds_until_submitted"]) / more if before else 0
+        rows.append(
+            (
+                f"{one['batches']:,}",
+                f"{one['cpu_seconds_until_submitted']:.1f}",
+                f"{slope * 1e3:.0f}" if before else "",
+                f"{one['cpu_seconds_a_poll'] * 1e3:.1f}",
+                f"{100 * one['cpu_share']:.1f} %",
+                f"{one['list_calls'] / one['polls']:.1f}",
+                f"{one['decide_seconds'] * 1e6:.0f}",
+            )
         )
-        for one in found["sizes"]
-    ]
     head = (
         "in flight",
         "CPU until all are accepted, s",
+        "ms more a batch",
         "CPU a list call, ms",
         "of one CPU",
         "list calls a poll",
