@@ -53,10 +53,12 @@ from ledger.store.copy import copy_ledger
 from ledger.store.lease import read_head
 from ledger.store.sqlite import SqliteLog
 from ledger.summary import Status, Summary, failed_ordinals, request_classes, status_of, summarize
+from ledger.troubles import errors_met
 
 if TYPE_CHECKING:
     from ledger.core.audit import AuditReport
     from ledger.core.dearest import ItemCosts
+    from ledger.core.learning import Learned
     from ledger.core.projection import Projection
     from ledger.core.proof import CostProof
     from ledger.core.receipt import Receipt, Verification
@@ -284,6 +286,7 @@ class Ledger:
             exit_code=code,
             failed_ids=tuple(_custom_ids(log, failed_ordinals(state))),
             interrupted=code < 0,
+            errors=errors_met(log, state),
         )
 
     def _ask_first(self, writer: Writer, confirm: Confirm, *, is_new: bool) -> None:
@@ -557,6 +560,23 @@ class Ledger:
         with self._reader() as log:
             return audit(log, expect_head=expect_head)
 
+    def learned(self) -> Learned:
+        """Return what this ledger's answers teach about those of the next run (``learn_from`` of ``check``).
+
+        Raises:
+            UsageError: it has too few answers of any model.
+        """
+        from ledger.core.learning import ANSWERS_MIN, learn
+
+        learned = learn(self.state(), str(self.path))
+        if not learned.models:
+            raise UsageError(
+                f"there is nothing to learn from {self.path}",
+                why=f"no model has {ANSWERS_MIN} answers in it",
+                next="leave --learn-from out",
+            )
+        return learned
+
     def receipt(self) -> Receipt:
         """Return the ten lines that prove later what the run came to until now.
 
@@ -602,6 +622,7 @@ class Ledger:
         rejects: IO[bytes] | None = None,
         progress: Callable[[int, int], None] | None = None,
         count_tokens: int = 0,
+        learn_from: str | Path | None = None,
         **said: Any,
     ) -> Check:
         """Check items as ``run`` would, and say how they would be sent and what they may cost. Spends nothing.
@@ -615,14 +636,15 @@ class Ledger:
             progress: as for ``run``.
             count_tokens: of how many requests of every kind the service is asked to count the tokens; it is asked
                 nothing where this is 0.
+            learn_from: another ledger, whose answers tell how long those of the same models will be, and how many
+                bytes make a token.
             **said: choices by keyword.
 
         Raises:
             BadLinesError: lines are no valid items.
             ServiceError: tokens were to be counted, and the service does not.
         """
-        from ledger.core.costs import bytes_per_token
-        from ledger.previewing import preview_of
+        from ledger.previewing import Expectations, preview_of
 
         with tempfile.TemporaryDirectory(prefix="ledger-check-") as place:
             scratch = Ledger(
@@ -635,14 +657,11 @@ class Ledger:
                 if writer.state.prices is None:
                     writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
                 counted = scratch._counted(writer, count_tokens) if count_tokens else None
-                ratio = counted.bytes_per_token if counted is not None else bytes_per_token
-                preview, batches = preview_of(writer.state, _today_date(self._clock), ratio)
+                learned = Ledger(learn_from).learned() if learn_from is not None else None
+                expectations = Expectations(counted, learned)
+                preview, batches = preview_of(writer.state, _today_date(self._clock), expectations)
                 requests_bytes = sum(writer.state.class_bytes)
-                assert writer.state.prices is not None
-                found = estimate(writer.state.prices, request_classes(writer.state), ratio)
-                if counted is not None:
-                    said_first = (counted.assumption(), *found.assumptions[1:])
-                    found = msgspec.structs.replace(found, assumptions=said_first)
+                found = expectations.estimate(writer.state)
             return Check(
                 requests=sum(cut.requests for cut in batches),
                 deduplicated=report.deduplicated,
@@ -737,7 +756,8 @@ class Ledger:
         stuck = state.pauses or any(chunk.hold for chunk in state.live_chunks())
         code = 3 if stuck and state.unfinished else code
         failed = tuple(_custom_ids(log, failed_ordinals(state)))
-        return summarize(state, ledger=str(self.path), exit_code=code, failed_ids=failed)
+        errors = errors_met(log, state)
+        return summarize(state, ledger=str(self.path), exit_code=code, failed_ids=failed, errors=errors)
 
     def _choose(self, writer: Writer, choices: Choices) -> None:
         """Record what was said; refuse by name what cannot be changed any more."""

@@ -14,6 +14,7 @@ from ledger.core.looking import RETENTION_US
 from ledger.core.spending import cost_groups
 from ledger.core.state import TERMINAL, Chunk, RunState, accepted
 from ledger.core.units import format_instant
+from ledger.troubles import ErrorMet
 
 FAILED_IDS_AT_MOST = 1000
 
@@ -33,6 +34,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     ``asked`` counts requests, ``pending`` those without an outcome, ``rejected`` lines that were no items and were
     skipped. ``cost_usd`` is what was spent at batch price, None while a price is unknown; ``standard_usd`` what it
     would have been. ``failed_ids`` are the custom_ids of items that ended neither ok nor accepted, at most 1,000.
+    ``errors`` are the kinds of errors met most, where the run is stopped for too many.
     """
 
     ledger: str
@@ -53,6 +55,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     failed_ids: tuple[str, ...]
     position: int
     next: str
+    errors: tuple[ErrorMet, ...] = ()
 
 
 class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +128,13 @@ def next_command(state: RunState, ledger: str) -> str:
 
 
 def summarize(
-    state: RunState, *, ledger: str, exit_code: int, failed_ids: tuple[str, ...] = (), interrupted: bool = False
+    state: RunState,
+    *,
+    ledger: str,
+    exit_code: int,
+    failed_ids: tuple[str, ...] = (),
+    interrupted: bool = False,
+    errors: tuple[ErrorMet, ...] = (),
 ) -> Summary:
     """Return the summary of a state."""
     where = run_state(state)
@@ -154,6 +163,7 @@ def summarize(
         failed_ids=failed_ids,
         position=state.position,
         next=next_command(state, ledger),
+        errors=errors,
     )
 
 

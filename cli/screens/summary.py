@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ledger.summary import Summary
+from ledger.troubles import ErrorMet
 
 from .money import usd
 from .tables import counted, table
@@ -34,7 +35,13 @@ def _lines(summary: Summary, rows: list[tuple[str, str, str]]) -> str:
     lines = [f"{summary.ledger}: {summary.state}; the log is at position {summary.position:,}"]
     if summary.simulated:
         lines.append(SIMULATED_NOTE)
-    return "\n".join([*lines, table(rows, "lrl")])
+    return "\n".join([*lines, table(rows, "lrl"), *map(_error, summary.errors)])
+
+
+def _error(met: ErrorMet) -> str:
+    said = f": {met.message}" if met.message else ""
+    more = ", …" if met.results > len(met.items) else ""
+    return f"{met.kind}, {counted(met.results, 'result')}{said} ({', '.join(met.items)}{more})"
 
 
 def failed_line(summary: Summary) -> str:
