@@ -157,7 +157,7 @@ def test_half_a_copy_without_its_wal_is_refused_and_recover_finds_what_was_sent(
 def test_a_file_that_was_copied_by_half_is_refused_unless_all_that_counts_is_in_it(
     nursery: Nursery, scene: Scene, kept: float
 ) -> None:
-    """The last pages hold a memo of the state, which is made anew from the log; the audit misses its pages all the same.
+    """The last pages hold a memo of the state, which is made anew from the log; the audit misses them all the same.
 
     Which pages come last is SQLite's to say: where they are the memo's alone, a run goes on, and has nothing to send.
     """
