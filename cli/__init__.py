@@ -6,6 +6,8 @@ standard error.
 
 from __future__ import annotations
 
+import gc
+
 from .application import Application
 
 SECTIONS: dict[str, dict[str, str]] = {
@@ -34,5 +36,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "simulator": "Serve a simulated Message Batches API over HTTP.",
     },
 }
+
+# What this program makes by the million has no cycles. At Python's own thresholds the collector looks through the SDK's
+# 150,000 objects again and again: 3% of a run, 0.15 s of importing the SDK.
+gc.set_threshold(100_000, 50, 100)
 
 main = Application(SECTIONS)

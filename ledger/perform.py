@@ -33,6 +33,8 @@ PAGE_BATCHES = 1000
 WATERMARK_BATCHES = 100
 PAGES_AT_MOST = 100
 RESULTS_A_COMMIT = 1000
+RESULT_BYTES_A_COMMIT = 4_000_000
+"""So that answers of a megabyte are not gathered by the thousand."""
 TORN_TIMES = 10
 """Downloads in a row that end inside a row; after them, what is there counts like any other complete download."""
 OPEN_PATIENCE_US = 300_000_000
@@ -570,6 +572,7 @@ def _unavailable(chunk: Chunk, error: CallError, tools: Tools) -> list[e.AnyEven
 def _store(job: CollectJob, spooled: _Spooled, spool: BinaryIO, tallies: dict[str, int], tools: Tools) -> None:
     events: list[e.AnyEvent] = []
     payloads: list[ResultPayload] = []
+    gathered_bytes = 0
     salts: Iterator[bytes] = iter(())
     paused: set[str] = set()
     for index, ordinal in enumerate(job.waiting):
@@ -598,12 +601,13 @@ def _store(job: CollectJob, spooled: _Spooled, spool: BinaryIO, tallies: dict[st
         tallies[SERVICE_TYPE[event.outcome]] += 1
         events.append(event)
         payloads.append(ResultPayload(ordinal, salt, row))
+        gathered_bytes += len(row)
         if answer.error_kind in PAUSE_KINDS and answer.error_kind not in paused:
             paused.add(answer.error_kind)
             events.append(_pause_for(answer))
-        if len(payloads) == RESULTS_A_COMMIT:
+        if len(payloads) == RESULTS_A_COMMIT or gathered_bytes >= RESULT_BYTES_A_COMMIT:
             tools.emit(events, list(result_blocks(job.chunk.chunk, payloads)))
-            events, payloads = [], []
+            events, payloads, gathered_bytes = [], [], 0
     if events:
         tools.emit(events, list(result_blocks(job.chunk.chunk, payloads)))
 

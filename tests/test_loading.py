@@ -9,6 +9,7 @@ from ledger.core import events as e
 from ledger.core.errors import CorruptLogError
 from ledger.core.snapshot import dump
 from ledger.loading import load_state, save_state
+from ledger.runner import Writer
 from ledger.store.memory import MemoryLog
 
 
@@ -25,6 +26,19 @@ def test_a_memo_spares_the_events_before_it_and_changes_nothing() -> None:
     log.append([e.AlarmRaised(alarm="a", detail="d")], world.clock.now())
     assert world.disk.snapshots[-1][0] == len(world.disk.rows) - 1
     assert dump(load_state(log)) == dump(world.state())
+
+
+def test_a_long_run_is_remembered_while_it_goes_on() -> None:
+    """Whoever looks at it, or resumes it, folds a bounded number of events, however long it has been at work."""
+    world = finished()
+    log, state = MemoryLog(world.disk), world.state()
+    world.disk.snapshots = []
+    began = state.position
+    writer = Writer(log, state, world.clock, memo_events=5)
+    for number in range(12):
+        writer.append([e.AlarmRaised(alarm=str(number), detail="d")])
+    assert [position for position, _ in world.disk.snapshots] == [began + 5, began + 10]
+    assert dump(load_state(log)) == dump(state)
 
 
 def test_a_memo_of_another_history_is_not_believed() -> None:

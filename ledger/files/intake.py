@@ -28,7 +28,7 @@ from ledger.store.idindex import IdIndex
 from ledger.store.payloads import digest, new_salts, request_blocks
 
 LINES_A_COMMIT = 4096
-BYTES_A_COMMIT = 8_000_000
+BYTES_A_COMMIT = 4_000_000
 PROBLEMS_SHOWN = 10
 EXACT_CLASSES = 4096
 """Beyond so many classes, ceilings of answers are rounded up to a power of two, so that classes stay few."""
