@@ -28,13 +28,16 @@ from .options import (
     metavar="N",
     help="Let the service count the tokens of N requests of every kind; free, but needs a key.",
 )
+@click.option("--learn-from", metavar="LEDGER", help="Expect answers as long as those of another ledger.")
 @click.option("--simulate", is_flag=True, help="Let the embedded simulator count them.")
 @service_options
 @chunk_options
 @prices_option
 @json_option
 @debug_option
-def command(items: str, rejects: IO[bytes] | None, count_tokens: int | None, as_json: bool, **said: Any) -> None:
+def command(
+    items: str, rejects: IO[bytes] | None, count_tokens: int | None, learn_from: str | None, as_json: bool, **said: Any
+) -> None:
     """Say what is wrong with ITEMS, how they would be sent, and what they may cost.
 
     Needs no key, asks nobody, leaves nothing behind and spends nothing. With --count-tokens the service is asked how
@@ -47,7 +50,9 @@ def command(items: str, rejects: IO[bytes] | None, count_tokens: int | None, as_
 
     require_other_file(rejects, items)
     ledger = Ledger("check.ledger", simulate=said.pop("simulate"), base_url=said.pop("base_url"))
-    check = ledger.check(items, choices=choices_of(said), rejects=rejects, count_tokens=count_tokens or 0)
+    check = ledger.check(
+        items, choices=choices_of(said), rejects=rejects, count_tokens=count_tokens or 0, learn_from=learn_from
+    )
     if as_json:
         answer_json(check)
     else:

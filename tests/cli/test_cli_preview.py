@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from commanding import invoke
+from commanding import MODEL, invoke
 
 from ledger.ledger import Check
 
@@ -98,3 +98,26 @@ def test_counting_needs_a_key_and_says_so() -> None:
     result = invoke("check", "mixed.jsonl", "--count-tokens", "1")
     assert (result.exit_code, result.stdout) == (6, "")
     assert result.stderr.startswith("error: no usable credentials for the Claude API\n")
+
+
+def test_another_ledger_teaches_how_long_answers_are() -> None:
+    Path("some.jsonl").write_text("".join(f'{{"id": "{n}", "prompt": "Say {n}."}}\n' for n in range(25)))
+    asked = ("--model", "claude-sonnet-4-6", "--max-tokens", "4000")
+    assert invoke("run", "some.jsonl", "--simulate", *asked, "-q").exit_code in (0, 1)
+    cost = json.loads(invoke("costs", "some.simulated.ledger", "--json").stdout)["total"]["cost_usd"]
+    learned = invoke("check", "some.jsonl", *asked, "--learn-from", "some.simulated.ledger", "--json")
+    expected = json.loads(learned.stdout)["estimate"]["total"]["cost_usd"]
+    usual = json.loads(invoke("check", "some.jsonl", *asked, "--json").stdout)["estimate"]["total"]["cost_usd"]
+    assert abs(float(expected) / float(cost) - 1) < 0.05 < abs(float(usual) / float(cost) - 1)
+    shown = invoke("check", "some.jsonl", *asked, "--learn-from", "some.simulated.ledger").stdout
+    assert "\n  output, expected: as in some.simulated.ledger: claude-sonnet-4-6 " in shown
+
+
+def test_a_ledger_with_few_answers_teaches_nothing_and_says_so(finished: Path) -> None:
+    result = invoke("check", "items.jsonl", *MODEL, "--learn-from", "items.simulated.ledger")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: there is nothing to learn from items.simulated.ledger\n"
+        "because: no model has 20 answers in it\n"
+        "next: leave --learn-from out\n"
+    )
