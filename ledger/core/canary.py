@@ -24,7 +24,7 @@ from ledger.core.budget import exposure_of
 from ledger.core.chunks import body_size_bytes
 from ledger.core.columns import pairs
 from ledger.core.prices import EXACT
-from ledger.core.state import RunState
+from ledger.core.state import BRAKES, RunState
 from ledger.core.units import format_usd
 
 FAILED_AT_LEAST = 5
@@ -72,7 +72,7 @@ def breaker_pause(state: RunState) -> e.RunPaused | None:
     outcomes = state.outcomes
     if sum(outcomes[outcome] for outcome in FAILED_OUTCOMES) < FAILED_AT_LEAST:  # asked at every step of every run
         return None
-    if "breaker" in state.pauses or verdict_owed(state) or not trips(*ends(state), state.policy.max_error_rate):
+    if state.pauses.keys() & set(BRAKES) or verdict_owed(state) or not trips(*ends(state), state.policy.max_error_rate):
         return None
     if not any(queue.size for queue in state.fresh.values()) and not any(
         chunk.cause == "fresh" for chunk in state.chunks_in("sealed")

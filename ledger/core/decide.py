@@ -453,12 +453,12 @@ def _seal(state: RunState, now: int, room: int, plan: _Plan, purse: Purse | None
     if canary_wanted(state):
         _seal_canary(state, min(policy.canary_requests, max_requests, room), max_bytes, plan, purse)
         return
-    owed = verdict_owed(state)
-    for priority, retry in _lanes(state):
-        if owed and not retry:
-            if due := _canary_due(state):
-                plan.wait(max(due, now), "the first batch is judged before the rest is sent")
-            return
+    lanes = _lanes(state)
+    if verdict_owed(state):
+        lanes = [(priority, retry) for priority, retry in lanes if retry]  # what is asked again belongs to the canary
+        if due := _canary_due(state):
+            plan.wait(max(due, now), "the first batch is judged before the rest is sent")
+    for priority, retry in lanes:
         queue = (state.retries if retry else state.fresh)[priority]
         if min(queue.size, max_requests) > room and state.in_queue:
             return

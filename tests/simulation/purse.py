@@ -32,6 +32,21 @@ class Allowance:
         """Take note of a budget, at the instant at which it became durable; what is merely expected is no limit."""
         self.limits.append((at, Decimal(event.max_usd) if event.max_usd and event.mode == "worst" else None))
 
+    @property
+    def limit(self) -> Decimal | None:
+        """What is allowed now."""
+        return self.limits[-1][1] if self.limits else None
+
+    def charge(
+        self, batch: Any, now: int, charged: Callable[[Any], Decimal], at_most: Callable[[int], Decimal]
+    ) -> Decimal:
+        """Return what a batch is charged, or, while it is open, the most that it can be."""
+        if batch.batch_id not in self._charges:
+            if batch.status(now) != "ended":
+                return at_most(batch.columns.count)
+            self._charges[batch.batch_id] = charged(batch)
+        return self._charges[batch.batch_id]
+
     def broken(
         self, sent: Iterable[Sent], batch_of: Callable[[str], Any], now: int, charged: Callable[[Any], Decimal]
     ) -> str:

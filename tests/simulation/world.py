@@ -433,6 +433,30 @@ class LedgerLife:
             evolve(self.shadow, row.position, row.at, event)
             if isinstance(event, e.BudgetSet):
                 self.allowance.told(self.world.scheduler.now, event)
+            if isinstance(event, e.SubmissionReleased) and self.allowance.limit is not None:
+                self.check_release_is_covered(event)
+
+    def check_release_is_covered(self, event: e.SubmissionReleased) -> None:
+        """Require that the budget covers a submission also where every answer that is still open is of full length."""
+        if not self.world.scenario.guarantee_one:
+            return
+        core = self.world.service.core
+        longest = max(len(_params(text, self.plan.max_tokens)) for text in self.plan.texts)
+        each = in_dollars(PRICES, MODEL, Usage(input_tokens=longest // 4, output_tokens=self.plan.max_tokens))
+
+        def at_most(requests: int) -> Decimal:
+            return each * requests
+
+        bill = at_most(self.shadow.chunks[event.chunk].requests)
+        for sent in self.world.service.sent:
+            if sent.ledger == self.name and sent.batch:
+                batch = core.batches[sent.batch]
+                if batch.accepted.traits.deleted_after is None or sent.batch in self.shadow.batches:
+                    bill += self.allowance.charge(batch, self.world.service.now(), _charged_usd, at_most)
+            elif sent.ledger == self.name and sent.on_its_way:
+                bill += at_most(len(sent.wire_ids))
+        limit = self.allowance.limit
+        require(limit is None or bill <= limit, f"{self.name}: ${bill} may be charged, ${limit} are allowed")
 
     def check_budget(self) -> None:
         """Require that the service charges no more than was allowed when it was sent, by books of its own."""
@@ -451,7 +475,7 @@ class LedgerLife:
             counted,
             core.batches.__getitem__,
             self.world.service.now(),
-            lambda batch: in_dollars(PRICES, MODEL, _charged(batch)),
+            _charged_usd,
         )
         require(not broken, f"{self.name}: {broken}")
 
@@ -618,6 +642,10 @@ def _charged(batch: Any) -> Usage:
                 web_search_requests=int(code == PAUSED_TURN),  # the simulator's paused turns have searched once
             )
     return total
+
+
+def _charged_usd(batch: Any) -> Decimal:
+    return in_dollars(PRICES, MODEL, _charged(batch))
 
 
 class World:
