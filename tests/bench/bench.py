@@ -145,6 +145,7 @@ def job(side: str, items: Path, case: Case, *, last: bool) -> dict[str, Any]:
 
 def compare(name: str, case: Case, rounds: int, where: Path | None) -> dict[str, Any]:
     """Return what both sides took, in turns."""
+    described = machine()
     with workplace(where) as place:
         items = place / "items.jsonl"
         write_items(items, case.items, case.item_bytes)
@@ -157,7 +158,7 @@ def compare(name: str, case: Case, rounds: int, where: Path | None) -> dict[str,
                     f"{name}, round {turn + 1} of {rounds}: {side:6} {took.wall_seconds:7.1f} s,"
                     f" CPU {took.cpu_seconds:6.1f} s, peak {took.peak_bytes / 1e6:4.0f} MB; load {done[-1]['load']}"
                 )
-        return {**case._asdict(), "rounds": rounds, "input_bytes": items.stat().st_size, "jobs": jobs, **machine()}
+        return {**case._asdict(), "rounds": rounds, "input_bytes": items.stat().st_size, "jobs": jobs, **described}
 
 
 def ratios(found: dict[str, Any]) -> dict[str, float]:

@@ -94,11 +94,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures are kept")
     parser.add_argument("--where", type=Path, help="a directory on the disk to measure; the system's temporary one")
     options = parser.parse_args()
-    found = []
+    found, described = [], machine()
     for batches in map(int, options.batches.split(",")):
         found.append(in_flight(batches, options.where))
         progress(json.dumps(found[-1]))
-    keep("chunks", {"sizes": found, "requests": REQUESTS, **machine()}, options.results)
+    keep("chunks", {"sizes": found, "requests": REQUESTS, **described}, options.results)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,6 @@ def _hue(name: str) -> int | None:
     file = name.partition(" (")[2]
     if name == "importing" or name.startswith("<module>"):
         return _IMPORTS
-    if name.startswith("ledger ") or file.startswith(("ledger/", "cli/")):
+    if name.startswith("ledger ") or file.startswith(("ledger/", "ledger_cli/", "cli/")):
         return _OURS
     return _HTTP if file.startswith(("anthropic/", "httpx", "httpcore", "h11/")) else None

@@ -40,7 +40,9 @@ PHASES: tuple[tuple[str, tuple[str, ...]], ...] = (
 """Phases by the frames that begin them, in the order of precedence where one stack holds two."""
 OTHER, INTERPRETER = "other", "interpreter"
 """A stack of nothing but its thread is Python itself, starting or ending."""
-_THREAD = re.compile(r"thread \(\d+\): ")
+_THREAD = re.compile(r"thread \(\d+\): (?:[a-z]+:[^;]*)?")
+"""Worker threads are taken out: the name of one says what its first job was, not what it does now."""
+_PLACE = re.compile(r"\(/[^;]*/")
 
 
 def phase_of(stack: str) -> str:
@@ -55,7 +57,8 @@ def collapsed(recorded: str, root: Path) -> Counter[str]:
     stacks: Counter[str] = Counter()
     for line in recorded.splitlines():
         stack, _, count = line.rpartition(" ")
-        stacks[_THREAD.sub("", stack.replace(f"{root}/", ""))] += int(count)
+        named = _THREAD.sub("", stack.replace(f"{root}/", "")).removeprefix(";")
+        stacks[_PLACE.sub("(", named) or "worker"] += int(count)
     return stacks
 
 

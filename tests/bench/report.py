@@ -350,8 +350,13 @@ def machine(results: Found) -> str:
     """Return what the comparison was measured on."""
     one = results[f"compare:{MAIN}"]
     packages = ", ".join(f"{name} {number}" for name, number in one["packages"].items())
-    commands = sorted({(found["date"], found["command"], found["commit"]) for found in results.values()})
-    lines = [f"- {date}, commit {commit}: `{command}`" for date, command, commit in commands]
+    dates: dict[tuple[str, str], list[str]] = {}
+    for found in results.values():
+        dates.setdefault((found["command"], found["commit"]), []).append(found["date"])
+    lines = [
+        f"- {min(when)}, commit {commit}: `{command}`"
+        for (command, commit), when in sorted(dates.items(), key=lambda pair: min(pair[1]))
+    ]
     return (
         f"{one['cpus']} CPUs ({one['processor']}), {one['memory_bytes'] / 1e9:.0f} GB, {one['system']}, "
         f"{one['python']}, SQLite {one['sqlite']}, {packages}.\n\n" + "\n".join(lines)

@@ -54,11 +54,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the figures are kept")
     parser.add_argument("--where", type=Path, help="a directory on the disk to measure; the system's temporary one")
     options = parser.parse_args()
-    found = []
+    found, described = [], machine()
     for count in map(int, options.sizes.split(",")):
         found.append(answers_of(count, options.where))
         progress(str(found[-1]))
-    keep("resume", {"sizes": found, **machine()}, options.results)
+    keep("resume", {"sizes": found, **described}, options.results)
 
 
 if __name__ == "__main__":

@@ -67,12 +67,12 @@ def main() -> None:
     if options.make:
         sys.stdout.buffer.writelines(item_lines(options.make, ITEM_BYTES))
         return
-    found = []
+    found, described = [], machine()
     for count in map(int, options.sizes.split(",")):
         began = time.monotonic()
         found.append(intake(count, options.where))
         progress(f"{count:,} items: {found[-1]} ({time.monotonic() - began:.0f} s)")
-        keep("stream", {"sizes": found, "item_bytes": ITEM_BYTES, **machine()}, options.results)
+        keep("stream", {"sizes": found, "item_bytes": ITEM_BYTES, **described}, options.results)
 
 
 if __name__ == "__main__":
