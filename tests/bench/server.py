@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import Any, NamedTuple
@@ -152,9 +153,9 @@ class Service:
 
 
 def serve_connection(service: Service, connection: socket.socket) -> None:
-    """Answer calls until the client closes the connection."""
+    """Answer calls until the client closes the connection, or drops it."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with connection, connection.makefile("rb") as reader:
+    with suppress(ConnectionError), connection, connection.makefile("rb") as reader:
         while line := reader.readline(65536):
             method, target, _ = line.decode().split(" ", 2)
             headers: dict[str, str] = {}
