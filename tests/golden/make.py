@@ -29,6 +29,7 @@ from reading import FIELDS, HERE, Golden, all_golden, fields
 from scene import CALMLY, SETTLE_SECONDS, Scene
 
 from ledger import Ledger
+from ledger.choices import Choices
 from ledger.core import events as e
 from ledger.files.intake import BadLinesError
 from ledger.service.simulator.faults import Fault, Faults
@@ -234,8 +235,34 @@ def halfway(place: Path) -> Path:
     raise AssertionError("it never came to that")
 
 
+def braked(place: Path) -> Path:
+    """A budget that was too small and was raised, a canary that tripped and was released, a breaker that was lifted."""
+    path, items = place / "braked.ledger", place / "items.jsonl"
+    texts = [f"Say {number}." + ("[[simulate:errored:not_found_error]]" if number < 24 else "") for number in range(40)]
+    _write(items, [{"id": f"item {number}", "prompt": text} for number, text in enumerate(texts)])
+    settings = Settings(
+        turnaround_minimum_seconds=0.2, turnaround_maximum_seconds=0.4, output_tokens_maximum=60, mix=CALM
+    )
+    ledger = Ledger(path, simulate=True, settings=settings)
+    said: dict[str, Any] = {"model": "claude-haiku-4-5", "max_tokens": 100, "poll_seconds": 0.05}
+    said |= {"canary": "always", "canary_requests": 10, "chunk_requests": 8, "queue_requests": 10}
+    summary = ledger.run(items, max_cost="0.0011", budget_mode="worst", **said)
+    met: list[str] = []
+    for _ in range(TRIES_AT_MOST):
+        if summary.state == "finished":
+            assert {"budget", "canary", "breaker"} <= set(met), met
+            return path
+        (reason,) = ledger.state().pauses
+        met.append(reason)
+        if reason == "budget":
+            summary = ledger.resume(choices=Choices(max_cost=f"0.00{len(met) + 1}5", budget_mode="expected"))
+        else:
+            summary = ledger.resume(lift=(reason,))
+    raise AssertionError("it never ended")
+
+
 SCENES: dict[str, Callable[[Path], Path]] = {
-    scene.__name__: scene for scene in (outcomes, refused, uncertain, twin, collecting, recovered, halfway)
+    scene.__name__: scene for scene in (outcomes, refused, uncertain, twin, collecting, recovered, halfway, braked)
 }
 
 
