@@ -41,7 +41,7 @@ STILL_RUNNING = 7
 NO_SERVICE = 6
 MEMO_EVENTS = 50_000
 """A memo of the state is kept whenever so many events were added: whoever opens the ledger folds no more than those, a
-quarter of a second. Of large runs it is a tenth of the requests: a memo has twelve bytes of each."""
+third of a second. Of large runs it is a twentieth of the requests: a memo is made of all of them."""
 UNANSWERED_AT_MOST = 5
 """A process whose first calls all fail gives up, so that a wrong address is noticed; later, it waits and goes on."""
 
@@ -107,7 +107,7 @@ class Writer:
         if self.listener is not None:
             for position, event in enumerate(events, first):
                 self.listener.recorded(position, at, event, self.state)
-        if self.state.position - self._memo_position >= max(self._memo_events, len(self.state.columns) // 10):
+        if self.state.position - self._memo_position >= max(self._memo_events, len(self.state.columns) // 20):
             save_state(self.log, self.state)
             self._memo_position = self.state.position
 

@@ -53,7 +53,7 @@ class StoredRows:
         )
         try:
             rows = list(map(Recorded._make, self._select(query, (after, upto, limit))))
-            if not all(map(_is_whole, rows)):
+            if not _are_whole(rows):
                 raise self._corrupt("a column has a value of another type")
             return rows
         except (sqlite3.OperationalError, CorruptLogError) as problem:
@@ -96,6 +96,9 @@ class StoredRows:
         for first, block_id in [*blocks, (None, None)]:
             while open_blocks and (first is None or open_blocks[0][0] < first):
                 _, opened_id, index, rows = heappop(open_blocks)
+                if not open_blocks and (first is None or rows[-1].ordinal < first):
+                    yield from rows[index:]  # nothing overlaps it, as nearly always
+                    continue
                 yield rows[index]
                 if index + 1 < len(rows):
                     heappush(open_blocks, (rows[index + 1].ordinal, opened_id, index + 1, rows))
@@ -185,6 +188,7 @@ class StoredRows:
         return CorruptLogError(what, where=str(self.path), next=f"ledger replay --audit {self.path}")
 
 
-def _is_whole(row: Recorded) -> bool:
-    """Return whether a row has the types of its table's columns, which only damage can change."""
-    return list(map(type, row)) == _ROW_TYPES
+def _are_whole(rows: list[Recorded]) -> bool:
+    """Return whether rows have the types of their table's columns, which only damage can change."""
+    columns = zip(*rows, strict=True)
+    return all({*map(type, column)} == {kind} for column, kind in zip(columns, _ROW_TYPES, strict=False))
