@@ -2,7 +2,8 @@
 
 ``item`` is a line of input, ``event`` a row of the log, ``result`` a line of ``ledger results``, ``summary`` what
 ``ledger run --json`` prints, ``audit`` what ``ledger replay --audit --json`` prints, ``projection`` what ``ledger
-replay --projection`` prints, ``prices`` a file for ``--prices``. A test holds the committed files equal to these.
+replay --projection`` prints, ``costs`` what ``ledger costs --json`` prints, ``verification`` what ``ledger verify
+--json`` prints, ``prices`` a file for ``--prices``. A test holds the committed files equal to these.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from ledger.core.events import EVENT_CLASSES, TYPE_NAMES
 from ledger.core.items import PRIORITY_MAX
 from ledger.core.pricefile import PriceFile
 from ledger.core.projection import Projection
+from ledger.core.proof import CostProof
+from ledger.core.receipt import Verification
 from ledger.files.export import Answered
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -101,6 +104,8 @@ def schemas(summary: type[msgspec.Struct]) -> dict[str, dict[str, Any]]:
         "summary.schema.json": struct_schema("The summary of a run", summary),
         "audit.schema.json": struct_schema("The report of an audit", AuditReport),
         "projection.schema.json": struct_schema("The projection of a log", Projection),
+        "costs.schema.json": struct_schema("The costs of a run, and what explains them", CostProof),
+        "verification.schema.json": struct_schema("What became of a receipt", Verification),
         "prices.schema.json": struct_schema("A price table for --prices", PriceFile),
     }
 
