@@ -156,6 +156,7 @@ def test_blocks_that_are_not_run_say_why() -> None:
     assert [line.split("#")[0].split(" --")[0].strip() for line in not_run] == [
         "$ make demo",
         "$ ledger check documents.jsonl",
+        "$ ledger run examples/products.jsonl",
         "$ ledger simulator",
     ]
 

@@ -130,6 +130,9 @@ def test_rows_that_are_stored_free_nothing_until_all_of_their_batch_are() -> Non
 def test_rows_that_are_lost_or_missing_or_unreadable_count_as_if_they_were_billed() -> None:
     lost = tell(state_of("submitted"), LOST)
     assert purse_of(lost).open_usd == bound(lost)
+    half = tell(state_of("ended"), *SPENT[:2], LOST)
+    paid = price(TABLE, HAIKU, Usage(input_tokens=40, output_tokens=80))
+    assert (purse_of(half).spent_usd, purse_of(half).open_usd) == (paid, bound(half) / 3)
     missing = e.BatchCollected(chunk=1, batch=BATCH, rows=2, counts=COLLECTED.counts, missing=(2,))
     short = tell(state_of("ended"), *SPENT[:2], missing)
     assert purse_of(short).open_usd == bound(short) / 3
