@@ -54,7 +54,7 @@ def in_flight(batches: int, where: Path | None) -> dict[str, Any]:
     with workplace(where) as place, server(REQUESTS, turnaround_seconds=1e9) as service:
         items, book = place / "items.jsonl", place / "items.ledger"
         write_items(items, batches * REQUESTS, ITEM_BYTES)
-        run = [str(LEDGER), "run", str(items), "--ledger", str(book), "--poll", POLL, "--yes", "--quiet"]
+        run = [str(LEDGER), "run", str(items), "--ledger", str(book), "--poll", POLL, "--yes", "--no-canary", "--quiet"]
         began = time.monotonic()
         process = subprocess.Popen([*run, "--chunk-requests", str(REQUESTS)], env=service.environment)
         while calls(service)["requests"] < batches * REQUESTS:

@@ -28,7 +28,7 @@ def answers_of(count: int, where: Path | None) -> dict[str, Any]:
     with workplace(where) as place, server(ANSWER_BYTES) as service:
         items, book = place / "items.jsonl", place / "items.ledger"
         write_items(items, count, ITEM_BYTES)
-        run = [str(LEDGER), "run", str(items), "--ledger", str(book), "--poll", POLL, "--yes", "--quiet"]
+        run = [str(LEDGER), "run", str(items), "--ledger", str(book), "--poll", POLL, "--yes", "--no-canary", "--quiet"]
         process = subprocess.Popen(run, env=service.environment)
         while process.poll() is None and not calls(service).get("GET results", 0):
             time.sleep(0.05)
