@@ -113,8 +113,8 @@ RECONCILING = (
         "adoption by count alone",
         "An adopted batch is ours only when the nonces in its rows say so.",
         "ledger/perform.py",
-        "        elif ours is None or ours.nonce != job.nonce or ours.ordinal not in members:\n",
-        "        elif ours is None or ours.ordinal not in members:\n",
+        "        if nonce != job.nonce or ordinal not in members:\n",
+        "        if ordinal not in members:\n",
         ("tests/test_looks.py",),
     ),
     Bug(
