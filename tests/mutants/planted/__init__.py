@@ -8,12 +8,13 @@ narrow as it goes.
 from __future__ import annotations
 
 from planted.answering import ANSWERING
+from planted.braking import BRAKING
 from planted.bug import Bug
 from planted.collecting import COLLECTING
 from planted.reconciling import RECONCILING
 from planted.storing import STORING
 from planted.submitting import SUBMITTING
 
-BUGS = (*SUBMITTING, *RECONCILING, *COLLECTING, *ANSWERING, *STORING)
+BUGS = (*SUBMITTING, *RECONCILING, *COLLECTING, *ANSWERING, *STORING, *BRAKING)
 
 __all__ = ["BUGS", "Bug"]
