@@ -618,9 +618,7 @@ class LedgerLife:
 @lru_cache(maxsize=4096)
 def _params(text: str, max_tokens: int) -> bytes:
     messages = [{"role": "user", "content": text}]
-    return json.dumps(
-        {"model": MODEL, "max_tokens": max_tokens, "messages": messages}, separators=(",", ":")
-    ).encode()
+    return json.dumps({"model": MODEL, "max_tokens": max_tokens, "messages": messages}, separators=(",", ":")).encode()
 
 
 def _nonce(sent: Sent) -> str:
