@@ -66,6 +66,20 @@ def save_state(log: EventLog, state: RunState) -> None:
         log.save_snapshot(state.position, log.head.hash + zstd.compress(snapshot.dump(state), level=1))
 
 
+def unpacked_memo(log: EventLog) -> tuple[int, bytes] | None:
+    """Return the newest memo as it was before it was compressed: its position, and a hash followed by a dumped state.
+
+    One that was never compressed, by an earlier version, or cannot be unpacked any more, is returned as it lies there.
+    """
+    memo = log.load_snapshot()
+    if memo is None:
+        return None
+    try:
+        return memo[0], memo[1][:32] + zstd.decompress(memo[1][32:])
+    except zstd.ZstdError:
+        return memo
+
+
 def _from_memo(log: EventLog, upto: int | None) -> RunState | None:
     memo = log.load_snapshot()
     if memo is None or (upto is not None and memo[0] > upto):

@@ -17,6 +17,7 @@ from ledger.core.chunks import nonce_of, parse_wire_id
 from ledger.core.errors import CorruptLogError, UsageError
 from ledger.core.findings import Finding, breach
 from ledger.core.state import RunState, fold
+from ledger.loading import unpacked_memo
 from ledger.ports import EventLog, Head, ResultPayload
 from ledger.store.chain import verify_chain
 from ledger.store.payloads import digest
@@ -48,7 +49,7 @@ def audit(log: EventLog, *, expect_head: str | None = None) -> AuditReport:
         log.read(0, head.position),
         chain=verify_chain(log, stored.expected if stored is not None and comparable else None),
         witnesses=[PayloadWitness(log, head)],
-        memo=log.load_snapshot(),
+        memo=unpacked_memo(log),
         noted=noted,
         integrity=stored.integrity_problems() if stored is not None else (),
         head_verified=comparable,
