@@ -8,8 +8,9 @@ from typing import Literal
 import msgspec
 
 from ledger.core.asking import classes_of
+from ledger.core.budget import open_purse
 from ledger.core.columns import FINAL, STATUS_OF_OUTCOME
-from ledger.core.costs import RequestClass, cost_report
+from ledger.core.costs import RequestClass, cost_report, plain
 from ledger.core.looking import RETENTION_US
 from ledger.core.spending import cost_groups
 from ledger.core.state import TERMINAL, Chunk, RunState, accepted
@@ -28,13 +29,22 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     cache_read: int
 
 
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What all of the ledger may cost, what of it is spent, and the most that may yet be billed for what was let go."""
+
+    max_usd: Decimal
+    mode: Literal["worst", "expected"]
+    spent_usd: Decimal
+    open_usd: Decimal
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """How a run stands when a command ends.
 
     ``asked`` counts requests, ``pending`` those without an outcome, ``rejected`` lines that were no items and were
     skipped. ``cost_usd`` is what was spent at batch price, None while a price is unknown; ``standard_usd`` what it
     would have been. ``failed_ids`` are the custom_ids of items that ended neither ok nor accepted, at most 1,000.
-    ``errors`` are the kinds of errors met most, where the run is stopped for too many.
+    ``errors`` are the kinds of errors met most, where the run is stopped for too many; ``budget`` is None without one.
     """
 
     ledger: str
@@ -56,6 +66,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     next: str
     errors: tuple[ErrorMet, ...] = ()
+    budget: Budget | None = None
 
 
 class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +175,16 @@ def summarize(
         position=state.position,
         next=next_command(state, ledger),
         errors=errors,
+        budget=_budget(state),
+    )
+
+
+def _budget(state: RunState) -> Budget | None:
+    purse = open_purse(state)
+    if purse is None or state.budget is None:
+        return None
+    return Budget(
+        max_usd=purse.max_usd, mode=state.budget.mode, spent_usd=plain(purse.spent_usd), open_usd=plain(purse.open_usd)
     )
 
 

@@ -28,6 +28,10 @@ def summary_screen(summary: Summary) -> str:
         ("output tokens", f"{summary.tokens.output:,}", ""),
         ("cost", usd(summary.cost_usd), f"at batch price; the standard price is {usd(summary.standard_usd)}"),
     ]
+    if summary.budget is not None:
+        budget = summary.budget
+        more = f", {usd(budget.open_usd)} more may be" if budget.open_usd else ""
+        rows.append(("budget", usd(budget.max_usd), f"{usd(budget.spent_usd)} of it are spent{more}"))
     return _lines(summary, rows)
 
 

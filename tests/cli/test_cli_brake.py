@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commanding import MODEL, invoke
@@ -95,6 +96,9 @@ def test_a_budget_stops_the_run_and_no_repetition_of_any_command_goes_beyond_it(
     code, summary = told(*limited)
     assert (code, summary["state"]) == (3, "paused")
     assert str(summary["next"]).startswith("ledger resume --max-cost 0.0")
+    budget: Any = summary["budget"]
+    assert (budget["max_usd"], budget["spent_usd"], budget["open_usd"]) == ("0.0025", summary["cost_usd"], "0")
+    assert " of it are spent" in invoke("status").stdout
     sent = len(recorded(e.SubmissionPrepared))
     for again in (
         ("resume",),
