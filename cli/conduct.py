@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 import msgspec
 
+from ledger.braking import unbounded_requests
 from ledger.core.costs import Estimate
 from ledger.core.errors import LedgerError, PausedError, UsageError
 from ledger.files.export import write_atomically
@@ -116,11 +117,16 @@ def _confirming(path: Path, progress: Progress, manner: Manner, simulated: bool)
             preview, batches = preview_of(progress.state, datetime.now(UTC).date())
             is_simulated = simulated or progress.state.origin == "simulator"
             say(estimate_screen(estimate, preview, batches=len(batches), simulated=is_simulated))
+        budget = progress.state.budget
+        if budget is not None and budget.max_usd and (beyond := unbounded_requests(progress.state)):
+            say(
+                f"warning: {counted(beyond, 'request')} with files by URL or id, or tools that the service runs: "
+                "what they read is not in their bytes, so --max-cost does not bound it"
+            )
         ceiling = estimate.total.cost_ceiling_usd
         dear = ceiling is None or ceiling > ASK_ABOVE_USD
         if not dear or manner.yes or simulated or progress.state.origin == "simulator":
             return True
-        budget = progress.state.budget
         if budget is not None and budget.max_usd:
             return True  # that is the answer
         if not is_terminal(0) or not is_terminal(2):

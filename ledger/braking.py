@@ -98,6 +98,11 @@ def unconfirmed(estimate: Estimate) -> e.RunPaused:
     )
 
 
+def unbounded_requests(state: RunState) -> int:
+    """Return how many requests a budget cannot bound: they bring input that is not in their bytes."""
+    return sum(count for one, count in zip(state.classes, state.class_requests, strict=True) if one.unbounded)
+
+
 def require_agreement(state: RunState, ledger: str) -> None:
     """Stop a run that nobody has agreed to and that has nothing at the service to wait for.
 

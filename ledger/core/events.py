@@ -160,7 +160,10 @@ class SourceOpened(Event, frozen=True, kw_only=True):
 
 
 class ClassDeclared(Event, frozen=True, kw_only=True):
-    """Requests of one lane, model and size of answer share a class; ``max_tokens`` is their ceiling."""
+    """Requests of one lane, model and size of answer share a class; ``max_tokens`` is their ceiling.
+
+    ``unbounded`` requests bring input that is not in their bytes, so that a budget cannot tell what they cost at most.
+    """
 
     class_id: int
     model: str
@@ -168,6 +171,7 @@ class ClassDeclared(Event, frozen=True, kw_only=True):
     priority: int = 0
     cached: bool = False
     geo: str = ""
+    unbounded: bool = False
 
 
 class RequestBuilt(Event, frozen=True, kw_only=True, gc=False):

@@ -27,6 +27,7 @@ import msgspec
 from ledger.core.errors import UsageError
 from ledger.core.lints import (
     LintRules,
+    costs_beyond_its_bytes,
     count_breakpoints,
     is_plain,
     lint_max_tokens,
@@ -130,6 +131,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         max_tokens: the most tokens the answer may have.
         cached: whether it sets a ``cache_control`` marker anywhere.
         geo: its ``inference_geo``; None leaves it to the workspace.
+        unbounded: whether it brings input that is not in its bytes, so that they do not bound what it costs.
     """
 
     custom_id: str
@@ -142,6 +144,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     max_tokens: int
     cached: bool
     geo: str | None
+    unbounded: bool = False
 
     @property
     def row(self) -> bytes:
@@ -221,7 +224,8 @@ class ItemParser:
             if len(wire) > ITEM_BYTES_MAX:
                 raise Refused(too_large(len(wire)))
             priority = _priority(item)
-            cached = not self._passes_at_once(params) and self._examine(params, item)
+            common = self._passes_at_once(params)
+            cached = not common and self._examine(params, item)
         except Refused as refused:
             return msgspec.structs.replace(refused.problem, custom_id=custom_id or "")
         return Request(
@@ -235,6 +239,7 @@ class ItemParser:
             params["max_tokens"],
             cached,
             params.get("inference_geo"),
+            not common and costs_beyond_its_bytes(params),
         )
 
     def problems(self, line: bytes) -> list[Problem]:

@@ -313,6 +313,42 @@ def _marked(blocks: object) -> int:
     return count
 
 
+_SERVER_TOOLS = ("web_search", "web_fetch", "code_execution", "tool_search", "mcp")
+_ELSEWHERE = frozenset({"url", "file"})
+
+
+def costs_beyond_its_bytes(params: Mapping[str, Any]) -> bool:
+    """Return whether a request brings input that is not in its bytes, so that they do not bound what it costs.
+
+    Those are images, documents and files by URL or id, and what tools read that the service runs.
+    """
+    tools = params.get("tools")
+    if params.get("mcp_servers") or params.get("container"):
+        return True
+    if isinstance(tools, list) and any(
+        isinstance(tool, dict) and str(tool.get("type") or "").startswith(_SERVER_TOOLS) for tool in tools
+    ):
+        return True
+    messages = params.get("messages")
+    return isinstance(messages, list) and any(
+        _refers_elsewhere(message.get("content")) for message in messages if isinstance(message, dict)
+    )
+
+
+def _refers_elsewhere(blocks: object) -> bool:
+    if not isinstance(blocks, list):
+        return False
+    for block in blocks:
+        if not isinstance(block, dict):
+            continue
+        source = block.get("source")
+        if block.get("type") == "container_upload" or (isinstance(source, dict) and source.get("type") in _ELSEWHERE):
+            return True
+        if _refers_elsewhere(block.get("content")):
+            return True
+    return False
+
+
 def _lint_caching(params: Mapping[str, Any]) -> Iterator[Problem]:
     count = count_breakpoints(params)
     if count > BREAKPOINTS_MAX:

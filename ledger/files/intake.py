@@ -118,7 +118,9 @@ class Intake:
         self._parser = ItemParser(state.defaults, datetime.datetime.now(datetime.UTC).date())
         self._opaque = state.policy.opaque_ids
         self._skip_invalid = state.policy.skip_invalid
-        self._classes = {(c.model, c.max_tokens, c.priority, c.cached, c.geo): c.class_id for c in state.classes}
+        self._classes = {
+            (c.model, c.max_tokens, c.priority, c.cached, c.geo, c.unbounded): c.class_id for c in state.classes
+        }
         self._lines_of: array[int] = array("I")  # of every request, to name both lines of a conflict
         self._problems: list[LineProblem] = []
         self._rejected = 0
@@ -270,7 +272,7 @@ class Intake:
         ceiling = request.max_tokens
         if len(self._classes) >= EXACT_CLASSES:
             ceiling = 1 << max(ceiling - 1, 0).bit_length()
-        key = (request.model, ceiling, request.priority, request.cached, request.geo or "")
+        key = (request.model, ceiling, request.priority, request.cached, request.geo or "", request.unbounded)
         class_id = self._classes.get(key)
         if class_id is None:
             class_id = self._classes[key] = len(self._classes)
@@ -282,6 +284,7 @@ class Intake:
                     priority=request.priority,
                     cached=request.cached,
                     geo=request.geo or "",
+                    unbounded=request.unbounded,
                 )
             )
         return class_id

@@ -145,6 +145,14 @@ def test_a_way_to_count_without_a_budget_is_refused() -> None:
     assert (result.exit_code, "--budget-mode needs a budget" in result.stderr) == (2, True)
 
 
+def test_what_the_budget_cannot_bound_is_said_before_it_is_sent() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+    lines = [{"id": "plain", "prompt": "Describe it."}, {"id": "seen", "prompt": [image]}]
+    Path("items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = invoke("run", "items.jsonl", *SIMULATE, "--max-cost", "5")
+    assert "warning: 1 request with files by URL or id, or tools that the service runs" in result.stderr
+
+
 # ── canary and breaker ───────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.core.lints import LintRules, count_breakpoints, is_plain, lint_params
+from ledger.core.lints import LintRules, costs_beyond_its_bytes, count_breakpoints, is_plain, lint_params
 from ledger.core.problems import Problem
 
 USER = {"role": "user", "content": "hello"}
@@ -234,3 +234,29 @@ def test_nothing_that_is_refused_is_plain(changes: dict[str, Any], code: str, fi
 
 def test_the_common_request_is_plain() -> None:
     assert is_plain({"system": "x", "messages": [USER, {"role": "assistant", "content": "y"}, USER]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "beyond"),
+    [
+        ({}, False),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64"}}]}]}, False),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "url"}}]}]}, True),
+        ({"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "file"}}]}]}, True),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "tool_result", "content": [{"source": {"type": "url"}}]}]}
+                ]
+            },
+            True,
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "container_upload"}]}]}, True),
+        ({"tools": [{"name": "mine", "input_schema": {}}, {"type": "custom"}]}, False),
+        ({"tools": [{"type": "bash_20250124"}]}, False),
+        ({"tools": [{"type": "web_search_20260209"}]}, True),
+        ({"mcp_servers": [{"type": "url"}]}, True),
+    ],
+)
+def test_input_that_is_not_in_the_bytes_is_noticed(changes: dict[str, Any], beyond: bool) -> None:
+    assert costs_beyond_its_bytes({"messages": [{"role": "user", "content": "hi"}], **changes}) is beyond
