@@ -16,8 +16,9 @@ help: ## this list
 demo: $(STAMP) ## a run that is killed half-way, resumes, and proves what it cost (no key needed)
 	$(BIN)/python examples/demo.py
 
+# Half of the tests wait, for disks and for processes that they killed: four at once keep two cores busy.
 test: lint ## lint, types, walls and all tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 4 --dist worksteal
 
 # mypy takes cli/ by its folder: through the editable install it cannot see that it is ledger_cli.
 lint: $(STAMP) ## style, types, and who may import whom
