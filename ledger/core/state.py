@@ -927,6 +927,11 @@ def _batches_listed(state: RunState, position: int, event: e.BatchesListed) -> N
             continue
         clock = state.epoch if event.undated else 0
         if chunk.settle_from and chunk.settle_clock != clock:  # no time can be told between two clocks
+            if event.undated and not chunk.settle_clock:
+                # The service's clock, once seen, is kept to: where only some answers bear a date, to begin anew with
+                # each change would be to wait for ever.
+                _put(state, replace(chunk, seen_at=position, candidates=event.candidates))
+                continue
             chunk = replace(chunk, settle_from=0, settled_at=0, complete_lists=0)
         _put(
             state,

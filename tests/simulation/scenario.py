@@ -125,7 +125,7 @@ def _weather(random: Random, calm_from: int, visible: int, *, slow: bool, endles
         stranger_rate=rate(0.4),
         storms=storms,
         hides_workspace=random.random() < 0.1,
-        hides_date=random.random() < 0.05,
+        hides_date=random.choice((0.5, 1.0)) if random.random() < 0.06 else 0.0,
         latency_us=random.choice((0, 50_000, 2 * SECOND)),
     )
 

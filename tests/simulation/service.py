@@ -86,7 +86,8 @@ class Weather:
     stranger_rate: float = 0.0
     storms: list[Storm] = field(default_factory=list)
     hides_workspace: bool = False
-    hides_date: bool = False
+    hides_date: float = 0.0
+    """The share of answers that bear no date, also when all else is calm: a proxy takes it away."""
     latency_us: int = 200_000
 
 
@@ -384,9 +385,10 @@ class ServiceGateway:
 
     def _reply(self, status: int) -> Reply:
         weather = self._service.weather
-        date = self._own_date() if weather.hides_date else self._service.now() // SECOND * SECOND
+        undated = weather.hides_date > 0 and self._service.random.random() < weather.hides_date
+        date = self._own_date() if undated else self._service.now() // SECOND * SECOND
         workspace = "" if weather.hides_workspace else self._workspace
-        return Reply(status=status, server_date=date, undated=weather.hides_date, workspace=workspace)
+        return Reply(status=status, server_date=date, undated=undated, workspace=workspace)
 
     def _seen(self, batch: Batch) -> BatchSeen:
         now = self._service.now()
