@@ -194,42 +194,52 @@ class World:
         return {payload.ordinal: payload.row for chunk in chunks for payload in log.result_payloads(chunk)}
 
     def _intake(self, policy: e.Policy, priorities: list[int]) -> None:
-        log = MemoryLog(self.disk)
-        built, payloads = [], []
         classes = sorted(set(priorities))
-        for ordinal, (text, priority) in enumerate(zip(self.texts, priorities, strict=True)):
-            params = json.dumps(
-                {"model": MODEL, "max_tokens": 100, "messages": [{"role": "user", "content": text}]},
-                separators=(",", ":"),
-            ).encode()
-            [salt], custom_id = new_salts(1), f"item {ordinal}"
-            payloads.append(RequestPayload(salt, params, b"", b"", False, custom_id))
-            built.append(
-                e.RequestBuilt(
-                    ordinal=ordinal,
-                    custom_id=custom_id,
-                    line=ordinal + 1,
-                    size_bytes=item_size_bytes(ordinal, custom_id, len(params)),
-                    digest=digest(salt, params),
-                    class_id=classes.index(priority),
-                )
-            )
-        lines = len(built)
-        opening: list[e.AnyEvent] = [
-            e.RunOpened(ledger_id=LEDGER_ID, origin="simulator", tool_version="test"),
-            e.SettingsChanged(policy=policy),
-            e.SourceOpened(source=1, path="/items.jsonl"),
-            *(
-                e.ClassDeclared(class_id=number, model=MODEL, max_tokens=100, priority=priority)
-                for number, priority in enumerate(classes)
-            ),
-            *built,
-            e.IntakeCompleted(
-                source=1, lines=lines, bytes_read=lines, digest="d", built=lines, deduplicated=0, rejected=0
-            ),
-            e.PricesQuoted(table=PRICES),
+        bodies = [
+            (body_of(text), classes.index(priority)) for text, priority in zip(self.texts, priorities, strict=True)
         ]
-        log.append(opening, START, list(request_blocks(0, payloads)))
+        declared = [
+            e.ClassDeclared(class_id=number, model=MODEL, max_tokens=100, priority=priority)
+            for number, priority in enumerate(classes)
+        ]
+        events, blocks = taken_in(LEDGER_ID, policy, declared, bodies)
+        MemoryLog(self.disk).append(events, START, blocks)
+
+
+def body_of(text: str, max_tokens: int = 100) -> bytes:
+    """Return the params of a prompt."""
+    messages = [{"role": "user", "content": text}]
+    return json.dumps({"model": MODEL, "max_tokens": max_tokens, "messages": messages}, separators=(",", ":")).encode()
+
+
+def taken_in(
+    ledger_id: str, policy: e.Policy, classes: Sequence[e.ClassDeclared], bodies: Sequence[tuple[bytes, int]]
+) -> tuple[list[e.AnyEvent], list[RequestBlock]]:
+    """Return what an intake leaves of params and the number of their class: events up to the prices, and payloads."""
+    built, payloads = list[e.AnyEvent](), []
+    for ordinal, ((params, class_id), salt) in enumerate(zip(bodies, new_salts(len(bodies)), strict=True)):
+        custom_id = f"item {ordinal}"
+        payloads.append(RequestPayload(salt, params, b"", b"", False, custom_id))
+        built.append(
+            e.RequestBuilt(
+                ordinal=ordinal,
+                custom_id=custom_id,
+                line=ordinal + 1,
+                size_bytes=item_size_bytes(ordinal, custom_id, len(params)),
+                digest=digest(salt, params),
+                class_id=class_id,
+            )
+        )
+    lines = len(built)
+    completed = e.IntakeCompleted(
+        source=1, lines=lines, bytes_read=lines, digest="d", built=lines, deduplicated=0, rejected=0
+    )
+    opening: list[e.AnyEvent] = [
+        e.RunOpened(ledger_id=ledger_id, origin="simulator", tool_version="test"),
+        e.SettingsChanged(policy=policy),
+        e.SourceOpened(source=1, path="/items.jsonl"),
+    ]
+    return [*opening, *classes, *built, completed, e.PricesQuoted(table=PRICES)], list(request_blocks(0, payloads))
 
 
 def _reader(log: EventLog) -> Callable[[], AbstractContextManager[EventLog]]:

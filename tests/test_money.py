@@ -11,12 +11,11 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import LEDGER_ID, POLICY, PRICES, START, World
+from running import LEDGER_ID, POLICY, PRICES, START, World, taken_in
 
 from ledger.core import events as e
 from ledger.core.asking import asked_classes
 from ledger.core.billed import billed_results
-from ledger.core.chunks import item_size_bytes
 from ledger.core.costs import cost_report, estimate
 from ledger.core.dearest import dearest
 from ledger.core.prices import TIER_BATCH, Pricer, price
@@ -24,11 +23,9 @@ from ledger.core.proof import CostProof, cost_proof
 from ledger.core.spending import cost_groups
 from ledger.core.state import RunState
 from ledger.core.whatif import what_if
-from ledger.ports import RequestPayload
 from ledger.service.simulator.pricelist import _CARD, FEMTODOLLARS, charge
 from ledger.service.simulator.settings import CALM, Mix, Settings
 from ledger.store.memory import MemoryLog
-from ledger.store.payloads import digest, new_salts, request_blocks
 
 MAX_TOKENS = 200
 LONG = "Read this. " * 30_000  # 330,000 bytes: above the step of Haiku 5.5, at three bytes a token
@@ -57,42 +54,19 @@ class MixedWorld(World):
         super().__init__([""] * len(requests), settings=service, policy=chosen)
 
     def _intake(self, policy: e.Policy, priorities: list[int]) -> None:
-        built: list[e.AnyEvent] = []
-        payloads, classes = [], {}
-        for ordinal, (request, priority) in enumerate(self._requests):
+        classes: dict[tuple[str, int, bool, str], int] = {}
+        bodies = []
+        for request, priority in self._requests:
             key = (request["model"], priority, "system" in request, request.get("inference_geo", ""))
-            class_id = classes.setdefault(key, len(classes))
-            data = json.dumps(request, separators=(",", ":")).encode()
-            [salt], custom_id = new_salts(1), f"item {ordinal}"
-            payloads.append(RequestPayload(salt, data, b"", b"", False, custom_id))
-            built.append(
-                e.RequestBuilt(
-                    ordinal=ordinal,
-                    custom_id=custom_id,
-                    line=ordinal + 1,
-                    size_bytes=item_size_bytes(ordinal, custom_id, len(data)),
-                    digest=digest(salt, data),
-                    class_id=class_id,
-                )
+            bodies.append((json.dumps(request, separators=(",", ":")).encode(), classes.setdefault(key, len(classes))))
+        declared = [
+            e.ClassDeclared(
+                class_id=number, model=model, max_tokens=MAX_TOKENS, priority=priority, cached=cached, geo=geo
             )
-        lines = len(built)
-        opening: list[e.AnyEvent] = [
-            e.RunOpened(ledger_id=LEDGER_ID, origin="simulator", tool_version="test"),
-            e.SettingsChanged(policy=policy),
-            e.SourceOpened(source=1, path="/items.jsonl"),
-            *(
-                e.ClassDeclared(
-                    class_id=number, model=model, max_tokens=MAX_TOKENS, priority=priority, cached=cached, geo=geo
-                )
-                for (model, priority, cached, geo), number in classes.items()
-            ),
-            *built,
-            e.IntakeCompleted(
-                source=1, lines=lines, bytes_read=lines, digest="d", built=lines, deduplicated=0, rejected=0
-            ),
-            e.PricesQuoted(table=PRICES),
+            for (model, priority, cached, geo), number in classes.items()
         ]
-        MemoryLog(self.disk).append(opening, START, list(request_blocks(0, payloads)))
+        events, blocks = taken_in(LEDGER_ID, policy, declared, bodies)
+        MemoryLog(self.disk).append(events, START, blocks)
 
     def log_rows(self) -> list[tuple[str, str]]:
         return [(row.type_name, row.data) for row in self.disk.rows]

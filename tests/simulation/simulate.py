@@ -11,6 +11,9 @@ import time
 import traceback
 from collections import Counter
 from multiprocessing import Pool
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script it finds only its own folder
 
 from scenario import draw
 from scheduler import SECOND

@@ -5,46 +5,40 @@ Everything is drawn from one seed. What must always hold is checked while it run
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import lru_cache
 from io import BytesIO
 from random import Random
 from typing import Any
 
 from purse import Allowance, in_dollars
+from running import MINUTE, MODEL, PRICES, START, body_of, taken_in
 from scheduler import SECOND, Process, Scheduler
 from service import OURS, Sent, Service, ServiceGateway, Weather
 
 from ledger import recovery
 from ledger.core import events as e
 from ledger.core import snapshot
-from ledger.core.chunks import item_size_bytes, nonce_of, parse_wire_id
+from ledger.core.chunks import nonce_of, parse_wire_id
 from ledger.core.columns import FINAL
 from ledger.core.decide import Waiting
 from ledger.core.errors import LockedError, PausedError, ServiceError, UsageError
-from ledger.core.prices import Usage, quote
+from ledger.core.prices import Usage
 from ledger.core.requests import CancelBatches, Resolve, SetBudget, request_events
 from ledger.core.state import RunState, evolve, fold, outcome_of
-from ledger.ports import CallError, Head, RequestBlock, RequestPayload, ResultBlock
+from ledger.ports import CallError, Head, RequestBlock, ResultBlock
 from ledger.runner import Runner, Writer
 from ledger.service.simulator.answers import is_billed
 from ledger.service.simulator.scripts import OUTCOME_CODES
 from ledger.service.simulator.settings import Settings
 from ledger.store.memory import Disk, MemoryLog
-from ledger.store.payloads import digest, request_blocks
 
-MINUTE = 60 * SECOND
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
-START = 1_795_348_800 * SECOND
-MODEL = "claude-haiku-4-5"
-PRICES = quote("2026-11-22")
 END_AT_MOST = 80 * DAY
 PROCESSES_AT_MOST = 60
 STEPS_AT_MOST = 400_000
@@ -441,7 +435,7 @@ class LedgerLife:
         if not self.world.scenario.guarantee_one:
             return
         core = self.world.service.core
-        longest = max(len(_params(text, self.plan.max_tokens)) for text in self.plan.texts)
+        longest = max(len(body_of(text, self.plan.max_tokens)) for text in self.plan.texts)
         each = in_dollars(PRICES, MODEL, Usage(input_tokens=longest // 4, output_tokens=self.plan.max_tokens))
 
         def at_most(requests: int) -> Decimal:
@@ -578,47 +572,17 @@ class LedgerLife:
     # ── intake ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _intake(self) -> None:
-        log = MemoryLog(self.disk)
-        built, payloads = [], []
-        classes = sorted(set(self.plan.priorities))
-        for ordinal, (text, priority) in enumerate(zip(self.plan.texts, self.plan.priorities, strict=True)):
-            params = _params(text, self.plan.max_tokens)
-            salt, custom_id = bytes(16), f"item {ordinal}"
-            payloads.append(RequestPayload(salt, params, b"", b"", False, custom_id))
-            built.append(
-                e.RequestBuilt(
-                    ordinal=ordinal,
-                    custom_id=custom_id,
-                    line=ordinal + 1,
-                    size_bytes=item_size_bytes(ordinal, custom_id, len(params)),
-                    digest=digest(salt, params),
-                    class_id=classes.index(priority),
-                )
-            )
-        count = len(built)
-        opening: list[e.AnyEvent] = [
-            e.RunOpened(ledger_id=self.name * 4, origin="simulator", tool_version="simulated"),
-            e.SettingsChanged(policy=self.plan.policy),
-            e.SourceOpened(source=1, path="/items.jsonl"),
-            *(
-                e.ClassDeclared(class_id=number, model=MODEL, max_tokens=self.plan.max_tokens, priority=priority)
-                for number, priority in enumerate(classes)
-            ),
-            *built,
-            e.IntakeCompleted(
-                source=1, lines=count, bytes_read=count, digest="d", built=count, deduplicated=0, rejected=0
-            ),
-            e.PricesQuoted(table=PRICES),
-            *([self.plan.budget] if self.plan.budget else []),
+        plan = self.plan
+        classes = sorted(set(plan.priorities))
+        declared = [
+            e.ClassDeclared(class_id=number, model=MODEL, max_tokens=plan.max_tokens, priority=priority)
+            for number, priority in enumerate(classes)
         ]
-        log.append(opening, START, list(request_blocks(0, payloads)))
+        pairs = zip(plan.texts, plan.priorities, strict=True)
+        bodies = [(body_of(text, plan.max_tokens), classes.index(priority)) for text, priority in pairs]
+        events, blocks = taken_in(self.name * 4, plan.policy, declared, bodies)
+        MemoryLog(self.disk).append([*events, *([plan.budget] if plan.budget else [])], START, blocks)
         self.appended(0)
-
-
-@lru_cache(maxsize=4096)
-def _params(text: str, max_tokens: int) -> bytes:
-    messages = [{"role": "user", "content": text}]
-    return json.dumps({"model": MODEL, "max_tokens": max_tokens, "messages": messages}, separators=(",", ":")).encode()
 
 
 def _nonce(sent: Sent) -> str:
