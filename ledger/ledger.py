@@ -715,6 +715,9 @@ class Ledger:
             log = SqliteLog.open_writer(self.path, take_over=self._take_over, for_recovery=for_recovery)
         with log:
             writer = Writer(log, load_state(log, proven=True), self._clock, self._listener)
+            if log.needs_recovery:
+                stored = {chunk: sum(rows.values()) for chunk, rows in writer.state.stored.items()}
+                log.drop_unlogged(len(writer.state.columns), stored)
             tool = version("claude-batch-ledger")
             if not writer.state.position:
                 if create is None:  # nobody has said yet which service it belongs to, and that is not to be guessed

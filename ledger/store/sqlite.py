@@ -12,7 +12,7 @@ opened anew, by a process that reads what is there.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -288,6 +288,56 @@ class SqliteLog(StoredRows):
         with suppress(sqlite3.Error):  # the error that led here is the one to report
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+    def drop_unlogged(self, requests: int, results: Mapping[int, int]) -> None:
+        """Delete the blocks that no event speaks of, and make sure that those of the events are there.
+
+        Event and payload are committed together. But while somebody reads, SQLite copies some pages of the ``-wal``
+        into the main file and leaves others: without that ``-wal`` the main file may hold blocks of a transaction and
+        not its events. What the log does not know is taken in, or collected, again.
+
+        Args:
+            requests: how many requests the log has.
+            results: how many stored results it has of each chunk.
+
+        Raises:
+            CorruptLogError: blocks of the log are missing; nothing was deleted.
+            DiskError: nothing was deleted.
+        """
+        self._require_usable()
+        self.check_fence()
+        held = self._select("SELECT first, count FROM request_block WHERE first < ?", (requests,))
+        if sum(count for _, count in held) != requests:
+            raise self._torn(f"bodies of the {requests} requests")
+        kept: list[tuple[int]] = []
+        left = dict(results)
+        for block, chunk, count in self._select("SELECT id, chunk, count FROM result_block ORDER BY id"):
+            if left.get(chunk, 0) >= count:
+                left[chunk] -= count
+                kept.append((block,))
+        if any(left.values()):
+            raise self._torn(f"stored results of chunk {next(chunk for chunk, count in left.items() if count)}")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("DELETE FROM request_block WHERE first >= ?", (requests,))
+            self._connection.execute("CREATE TEMP TABLE kept (id INTEGER PRIMARY KEY)")
+            self._connection.executemany("INSERT INTO kept VALUES (?)", kept)
+            self._connection.execute("DELETE FROM result_block WHERE id NOT IN (SELECT id FROM kept)")
+            self._connection.execute("DROP TABLE kept")
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as problem:
+            self._roll_back()
+            self._failure = problem
+            raise faults.of_sqlite(problem, self.path) from problem
+        self._next_ordinal = self._count_requests()
+
+    def _torn(self, what: str) -> CorruptLogError:
+        return CorruptLogError(
+            f"{what} are missing",
+            where=str(self.path),
+            why="the -wal that belongs to the file is gone, or is not its own",
+            next=f"bring back {self.path.name}-wal, or a copy of the ledger, then ledger recover {self.path}",
+        )
 
     # ── snapshots ───────────────────────────────────────────────────────────────────────────────────────────────
 

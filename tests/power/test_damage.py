@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from cuts import AT_ONCE, ITEMS, SAID, State, assert_finished, run, service, states
+from cuts import AT_ONCE, ITEMS, SAID, State, assert_finished, run, service, states, write_items, write_log
 from recorder import Watched
 from verdicts import LEDGER, Bench, judge
 
 from ledger import Choices, Ledger
 from ledger.core.errors import LedgerError, RolledBackError
+from ledger.core.events import RunOpened, StatusPolled
 from ledger.core.snapshot import dump
 from ledger.loading import load_state
 from ledger.service.simulator.bill import draw_bill
@@ -50,23 +51,29 @@ class Killed(NamedTuple):
 
 @pytest.fixture(scope="module")
 def killed(recorded_run: Watched) -> Killed:
-    """The instant at which most of what was acknowledged was in the ``-wal`` alone."""
+    """The instant at which most of what was acknowledged was in the ``-wal`` alone, and the service had batches."""
     end, written, best = 0, -1, (0, 0)
+    bench = Bench(recorded_run.place)
+    working = next(at for at, picture in recorded_run.pictures if _accepted_in(bench.place, picture))
     for number, step in enumerate(recorded_run.steps, 1):
         if step.kind == "write" and step.name == WAL:
             end = step.offset + len(step.data)
             written = number
         elif step.kind == "write" and step.name == LEDGER:
             written = -1  # a checkpoint: the main file has it, too
-        elif step.kind == "ack" and written > 0:
+        elif step.kind == "ack" and written > 0 and number >= working:
             best = max(best, (end, number))
     end, instant = best
     found = (one for one in states(recorded_run, 0, samples=0) if (one.step, one.how) == (instant, "all of it"))
     state = next(found)
     assert state.promised is not None
-    bench = Bench(recorded_run.place)
     bench.lay_out(state.files)
     return Killed(bench, state.files, end, worth(bench.path), recorded_run.picture(state.step))
+
+
+def _accepted_in(place: Path, picture: bytes) -> int:
+    (place / f"{LEDGER}.sim").write_bytes(picture)
+    return accepted(place)
 
 
 def worth(path: Path) -> bytes:
@@ -203,8 +210,7 @@ def test_no_command_sends_anything_from_a_damaged_ledger(killed: Killed, damage:
     place = killed.bench.place
     for command in (run, lambda where: Ledger(where / LEDGER, simulate=True, settings=AT_ONCE).resume()):
         killed.bench.lay_out(files)
-        (place / f"{LEDGER}.sim").write_bytes(killed.picture)
-        before = accepted(place)
+        before = _accepted_in(place, killed.picture)
         if damage == "event flipped":
             _forget_memos(killed.bench.path)
         with pytest.raises(LedgerError) as refused:
@@ -231,8 +237,7 @@ def test_recovery_mends_a_ledger_that_lost_its_wal(killed: Killed) -> None:
     """What the log forgot is found at the service by its nonces; nothing is asked or paid twice."""
     place = killed.bench.place
     killed.bench.lay_out({name: held for name, held in killed.files.items() if name != WAL})
-    (place / f"{LEDGER}.sim").write_bytes(killed.picture)
-    before = accepted(place)
+    before = _accepted_in(place, killed.picture)
     assert before
     ledger = Ledger(killed.bench.path, simulate=True, settings=AT_ONCE)
     ledger.recover(place / "items.jsonl", choices=Choices(**SAID))
@@ -244,6 +249,39 @@ def test_recovery_mends_a_ledger_that_lost_its_wal(killed: Killed) -> None:
         bill = draw_bill(simulator.batches, real_clock())
     assert (bill.prompts_accepted_twice, bill.prompts_billed_twice) == (0, 0)
     assert ledger.audit().ok
+
+
+def torn(place: Path) -> dict[str, bytes]:
+    """Return a ledger's files without their ``-wal``, of which SQLite could copy back a part: somebody was reading."""
+    write_items(place)
+    path = place / LEDGER
+    with SqliteLog.create(path) as log:
+        log.append([RunOpened(ledger_id="8f2c11d09ab34e57", origin="simulator", tool_version="0")], 1)
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA wal_checkpoint")
+        write_log(log, random.Random(1), 6)
+        with SqliteLog.open_reader(path) as reader:
+            reader._connection.execute("BEGIN")
+            reader._select("SELECT count(*) FROM event")
+            for number in range(30):
+                log.append([StatusPolled(server_date=number)], 2)
+            connection.execute("PRAGMA wal_checkpoint")
+            files = {name: (place / name).read_bytes() for name in (LEDGER, LOCK)}
+        connection.close()
+    return files
+
+
+def test_a_main_file_with_some_pages_of_its_lost_wal_is_recovered(tmp_path: Path) -> None:
+    bench_files = torn(tmp_path)
+    bench = Bench(tmp_path)
+    bench.lay_out(bench_files)
+    with SqliteLog.open_reader(bench.path) as log:
+        known, held = load_state(log), log._count_requests()
+        assert held > len(known.columns), "the file is not torn"
+    ledger = Ledger(bench.path, simulate=True, settings=AT_ONCE)
+    ledger.recover(tmp_path / "items.jsonl", choices=Choices(**SAID))
+    run(tmp_path)
+    assert_finished(tmp_path)
 
 
 # ── files of different instants ──

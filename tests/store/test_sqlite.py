@@ -12,14 +12,14 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from samples import AT, OPENED, built, new_ledger, polled, request
+from samples import AT, OPENED, built, new_ledger, polled, request, result
 
 from ledger.core.errors import CorruptLogError, DiskError, LockedError, NotALedgerError, RolledBackError, UsageError
 from ledger.core.events import LedgerRecovered
 from ledger.ports import Head
 from ledger.store import schema
 from ledger.store.chain import GENESIS, verify_chain
-from ledger.store.payloads import request_blocks
+from ledger.store.payloads import request_blocks, result_blocks
 from ledger.store.sqlite import SqliteLog
 
 
@@ -466,3 +466,21 @@ def test_a_fenced_writer_can_neither_append_nor_act(tmp_path: Path) -> None:
         log.close()
         assert second.head.position == 2
         assert list(verify_chain(second)) == []
+
+
+def test_blocks_that_no_event_speaks_of_are_dropped_and_missing_ones_are_named(tmp_path: Path) -> None:
+    with new_ledger(tmp_path / "a.ledger") as log:
+        log.append([built(0)], AT, requests=list(request_blocks(0, [request(0)])))
+        log.append([built(1)], AT, requests=list(request_blocks(1, [request(1)])))
+        for ordinal in (0, 1):
+            log.append([polled(1)], AT, results=list(result_blocks(1, [result(ordinal)])))
+        log.append([polled(1)], AT, results=list(result_blocks(2, [result(5)])))
+        for requests, results, missing in ((3, {}, "bodies of the 3"), (2, {1: 3}, "chunk 1"), (2, {7: 1}, "chunk 7")):
+            with pytest.raises(CorruptLogError, match=missing):
+                log.drop_unlogged(requests, results)
+        log.drop_unlogged(2, {1: 2, 2: 1})
+        assert [len(list(log.result_payloads(chunk))) for chunk in (1, 2)] == [2, 1]
+        log.drop_unlogged(1, {1: 1, 2: 0})
+        assert [payload.ordinal for payload in log.result_payloads(1)] == [0]
+        assert not list(log.result_payloads(2))
+        log.append([built(1)], AT, requests=list(request_blocks(1, [request(1)])))
