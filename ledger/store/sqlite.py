@@ -20,6 +20,7 @@ from typing import Self
 from zlib import crc32
 
 from ledger.core.errors import (
+    CorruptLogError,
     DiskError,
     LockedError,
     NotALedgerError,
