@@ -67,7 +67,15 @@ IN_ORDER = (
 )
 """Every type of event that a run without trouble writes, in the order of their first ones."""
 NORMAL = frozenset(IN_ORDER)
-ONCE = ("run_opened", "settings_changed", "source_opened", "class_declared", "intake_completed", "prices_quoted")
+ONCE = (
+    "run_opened",
+    "writer_opened",
+    "settings_changed",
+    "source_opened",
+    "class_declared",
+    "intake_completed",
+    "prices_quoted",
+)
 
 
 class Tally(msgspec.Struct):
@@ -190,7 +198,7 @@ class Run:
         raise AssertionError("the last life was killed by somebody else")
 
     def _crash(self, life: int) -> Crash:
-        if life == 0:  # what a run writes once only is hit in turn, whatever the chance
+        if life == 0:  # what a run, or a life, writes once only is hit in turn, whatever the chance
             return Crash(POINTS[self._seed // len(ONCE) % 3], 1, ONCE[self._seed % len(ONCE)])
         point = self._chance.choice(POINTS)
         append = self._chance.choice([2, 2, 3, 3, 4, 5, 8])  # most get a little further than the one before
