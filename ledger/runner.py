@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol, assert_never
 
 import msgspec
 
-from ledger import perform
+from ledger import collecting, perform
 from ledger.core import events as e
 from ledger.core.chunks import cut, halves, nonce_of, whole
 from ledger.core.columns import IN_CHUNK, ordinals
@@ -369,14 +369,14 @@ class Runner:
                 return lambda: perform.inspect(inspect, tools)
             case Collect(number):
                 collect = self._collect_job(number)
-                return lambda: perform.collect(collect, tools)
+                return lambda: collecting.collect(collect, tools)
             case Cancel(batch):
                 workspace = state.workspace
                 return lambda: perform.cancel(batch, tools, workspace)
             case _:
                 assert_never(command)
 
-    def _collect_job(self, number: int) -> perform.CollectJob:
+    def _collect_job(self, number: int) -> collecting.CollectJob:
         state = self.state
         chunk, columns = state.chunks[number], state.columns
         waiting = array(
@@ -387,7 +387,7 @@ class Runner:
                 if columns.chunk[ordinal] == number and columns.status[ordinal] == IN_CHUNK
             ),
         )
-        return perform.CollectJob(
+        return collecting.CollectJob(
             chunk=chunk,
             nonce=nonce_of(state.ledger_id, number, chunk.submission),
             earlier={nonce_of(state.ledger_id, number, n): n for n in range(1, chunk.submission)},

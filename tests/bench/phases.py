@@ -31,7 +31,7 @@ PHASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("seal", ("_sealed (ledger/runner.py",)),
     ("intake", ("read (ledger/files/intake.py", "_take_in (ledger/ledger.py")),
     ("submit", ("submit (ledger/perform",)),
-    ("collect", ("collect (ledger/perform",)),
+    ("collect", ("collect (ledger/collecting",)),
     ("look", ("look (ledger/perform",)),
     ("export", ("ledger/files/export.py",)),
     ("open and close", ("/store/sqlite.py", "/store/schema.py", "save_state (", "load_state (")),

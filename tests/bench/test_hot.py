@@ -17,6 +17,7 @@ from corpus import item_lines
 from measure import server
 
 from ledger import Ledger
+from ledger.collecting import CollectJob, collect
 from ledger.core import events as e
 from ledger.core.answers import read_row
 from ledger.core.chunks import cut, nonce_of
@@ -25,7 +26,7 @@ from ledger.core.events import AnyEvent
 from ledger.core.items import Defaults, ItemParser, Request
 from ledger.core.state import RunState, fold
 from ledger.loading import load_state
-from ledger.perform import CollectJob, Tools, collect
+from ledger.perform import Tools
 from ledger.ports import Recorded, ResultBlock, ResultPayload
 from ledger.service.gateway import AnthropicGateway
 from ledger.store.payloads import result_blocks

@@ -8,7 +8,7 @@ COLLECTING = (
     Bug(
         "a duplicate row replaces the first",
         "A row that comes twice is stored once and reported.",
-        "ledger/perform.py",
+        "ledger/collecting.py",
         "        elif ordinal in places:\n",
         "        elif False:\n",
         (f"{READING}::test_a_row_too_many_is_a_finding_and_is_not_stored",),
@@ -26,7 +26,7 @@ COLLECTING = (
     Bug(
         "collected when rows are short",
         "A batch counts as collected only when its rows are those that were submitted.",
-        "ledger/perform.py",
+        "ledger/collecting.py",
         "    if agree and (not missing or lasting):\n",
         "    if agree:\n",
         (f"{RUNNER}::test_no_trouble_in_reading_costs_an_answer",),
@@ -42,7 +42,7 @@ COLLECTING = (
     Bug(
         "the service's counts are not compared",
         "A batch counts as collected only when its rows are those that the service counted.",
-        "ledger/perform.py",
+        "ledger/collecting.py",
         "    agree = tallies == counted or bool(missing)\n",
         "    agree = True\n",
         (f"{RUNNER}::test_counts_that_lie_hold_the_chunk_and_name_the_way_out",),
@@ -58,7 +58,7 @@ COLLECTING = (
     Bug(
         "a torn download is a whole one",
         "A download that ends inside a row is no complete one.",
-        "ledger/perform.py",
+        "ledger/collecting.py",
         "    if not tail.ended_a_line and row.strip() and read_row(row) is None and job.failures < TORN_TIMES:\n",
         "    if False:\n",
         (f"{RUNNER}::test_a_download_that_ends_inside_a_row_is_no_complete_one",),
@@ -66,7 +66,7 @@ COLLECTING = (
     Bug(
         "a 404 for results is the end",
         "Results are lost only when the batch is gone or archived, not when one answer says so.",
-        "ledger/perform.py",
+        "ledger/collecting.py",
         "    if seen.archived_at:\n",
         "    if True:\n",
         (f"{READING}::test_results_that_are_refused_once_are_not_lost",),

@@ -112,7 +112,7 @@ RECONCILING = (
     Bug(
         "adoption by count alone",
         "An adopted batch is ours only when the nonces in its rows say so.",
-        "ledger/perform.py",
+        "ledger/collecting.py",
         "        if nonce != job.nonce or ordinal not in members:\n",
         "        if ordinal not in members:\n",
         ("tests/test_looks.py",),
