@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from ledger.core import events as e
 from ledger.core import snapshot, zstd
 from ledger.core.errors import CorruptLogError
-from ledger.core.state import RunState, fold
+from ledger.core.evolve import fold
+from ledger.core.state import RunState
 from ledger.ports import EventLog, Recorded
 from ledger.store.chain import CHAIN_VERSION, GENESIS, link
 

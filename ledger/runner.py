@@ -24,8 +24,9 @@ from ledger.core.columns import IN_CHUNK, ordinals
 from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, SealCanary, Split, Submit
 from ledger.core.decide import Decision, Waiting, decide, may_begin
 from ledger.core.errors import ServiceError
+from ledger.core.evolve import evolve
 from ledger.core.looking import Looked, looked_events
-from ledger.core.state import RunState, evolve
+from ledger.core.state import RunState
 from ledger.loading import save_state
 from ledger.perform import StoppedError, Tools
 from ledger.ports import Clock, EventLog, Gateway, RequestBlock, ResultBlock

@@ -20,8 +20,9 @@ from ledger.core import events as e
 from ledger.core.chunks import item_size_bytes
 from ledger.core.columns import IN_CHUNK
 from ledger.core.decide import Waiting
+from ledger.core.evolve import fold
 from ledger.core.prices import quote
-from ledger.core.state import RunState, fold, outcome_of
+from ledger.core.state import RunState, outcome_of
 from ledger.ports import EventLog, Head, RequestBlock, RequestPayload, ResultBlock
 from ledger.runner import Runner, Writer
 from ledger.service.gateway import AnthropicGateway

@@ -25,10 +25,11 @@ from ledger.core import snapshot
 from ledger.core.costs import CostReport, Discount, cost_report
 from ledger.core.errors import CorruptLogError, IllegalEventError, LedgerError, NotALedgerError
 from ledger.core.events import AnyEvent, decode
+from ledger.core.evolve import evolve
 from ledger.core.findings import Finding, Findings, breach, note
 from ledger.core.promises import Promises
 from ledger.core.spending import cost_groups
-from ledger.core.state import RunState, evolve
+from ledger.core.state import RunState
 from ledger.core.units import format_usd
 
 Row: TypeAlias = tuple[int, int, str, str, bytes]

@@ -112,8 +112,10 @@ def _kinds(state: RunState) -> str:
 def canary_wanted(state: RunState) -> bool:
     """Return whether the next chunk is to be a canary: it is the first, and the run is large enough for one."""
     policy = state.policy
+    if state.last_chunk or policy.canary == "never":
+        return False
     waiting = sum(queue.size for queue in state.fresh.values())
-    if state.last_chunk or policy.canary == "never" or waiting <= policy.canary_requests:
+    if waiting <= policy.canary_requests:
         return False
     if policy.canary == "always" or waiting > CANARY_ABOVE_REQUESTS:
         return True

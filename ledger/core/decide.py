@@ -208,7 +208,6 @@ def _in_doubt(state: RunState) -> list[Chunk]:
 def _look(state: RunState, now: int, plan: Plan) -> None:
     policy = state.policy
     doubtful = _in_doubt(state)
-    twins_possible = _twins_possible(state)
     dues: list[int] = []
     if doubtful:
         fresh = any(not chunk.seen_at for chunk in doubtful)
@@ -240,7 +239,7 @@ def _look(state: RunState, now: int, plan: Plan) -> None:
     if now < due <= now + 2 * policy.poll_us:
         plan.wait(due)
     elif is_ready(state, now, plan, "look"):
-        plan.commands.append(Look(evidence=bool(doubtful or twins_possible), horizon=horizon(state)))
+        plan.commands.append(Look(evidence=bool(doubtful) or _twins_possible(state), horizon=horizon(state)))
 
 
 def _twins_possible(state: RunState) -> bool:
@@ -249,7 +248,7 @@ def _twins_possible(state: RunState) -> bool:
 
 def _last_scan_due(state: RunState) -> bool:
     """Return whether a last list is owed before the run may end: a submission that was given up may yet have come."""
-    return not state.unfinished and state.collected_position > state.listed_position and _twins_possible(state)
+    return state.collected_position > state.listed_position and not state.unfinished and _twins_possible(state)
 
 
 def _inspect(state: RunState, now: int, plan: Plan) -> None:

@@ -152,7 +152,10 @@ def to_inspect(state: RunState) -> set[str]:
     One candidate alone is adopted without; its rows are read when it is collected.
     """
     wanted: set[str] = set()
-    for chunk in state.chunks_in("uncertain"):
+    in_doubt = state.chunks_in("uncertain")
+    if not in_doubt and not state.twins and not state.acknowledged:
+        return wanted
+    for chunk in in_doubt:
         candidates = list(unclaimed(state, chunk))
         undecided = len(candidates) != 1 or candidates[0].counts is None or not candidates[0].counts.total
         wanted |= {seen.batch for seen in candidates if undecided and seen.status == "ended"}

@@ -35,8 +35,8 @@ def submit(state: RunState, now: int, plan: Plan) -> None:
     queued = state.in_queue
     room = state.policy.queue_requests - queued
     blocked = _queue_blocked(state, now, plan)
-    in_doubt = sizes_in_doubt(state)
-    purse = open_purse(state)
+    in_doubt = sizes_in_doubt(state) if sealed else set()
+    purse = open_purse(state) if sealed or state.pending else None  # most of the time there is nothing to send
     waiting_sealed = 0
     for chunk in sealed:
         if uploads >= UPLOADS_AT_ONCE:
@@ -80,8 +80,9 @@ def _wait_for_money(
 
 def sizes_in_doubt(state: RunState) -> set[int]:
     """Return the sizes of the chunks whose batch, if there is one, only its size could tell from another's."""
-    sizes = {chunk.requests for chunk in state.chunks_in("prepared", "released", "uncertain")}
-    return sizes | {chunk.requests for chunk in state.chunks_in("submitted", "ended") if not chunk.proven}
+    sizes = {chunk.requests for chunk in state.chunks_in("submitted", "ended") if not chunk.proven}
+    sizes.update(chunk.requests for chunk in state.chunks_in("prepared", "released", "uncertain"))
+    return sizes
 
 
 def may_begin(state: RunState, chunk: int) -> bool:

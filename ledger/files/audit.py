@@ -15,8 +15,9 @@ from ledger.core.answers import row_wire_id
 from ledger.core.audit import AuditReport, Noted, audit_log
 from ledger.core.chunks import nonce_of, parse_wire_id
 from ledger.core.errors import CorruptLogError, UsageError
+from ledger.core.evolve import fold
 from ledger.core.findings import Finding, breach
-from ledger.core.state import RunState, fold
+from ledger.core.state import RunState
 from ledger.loading import unpacked_memo
 from ledger.ports import EventLog, Head, ResultPayload
 from ledger.store.chain import verify_chain

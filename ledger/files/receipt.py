@@ -8,9 +8,10 @@ from __future__ import annotations
 from ledger.core import events as e
 from ledger.core.costs import cost_report
 from ledger.core.errors import CorruptLogError, UsageError
+from ledger.core.evolve import evolve
 from ledger.core.receipt import Difference, Receipt, Verification, differences, make_receipt
 from ledger.core.spending import cost_groups
-from ledger.core.state import RunState, evolve
+from ledger.core.state import RunState
 from ledger.ports import EventLog
 from ledger.store.chain import CHAIN_VERSION, GENESIS, link
 

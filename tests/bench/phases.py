@@ -26,7 +26,7 @@ RATE = 200
 PHASES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("import", ("_find_and_load (",)),
     ("append", ("append (ledger/store/sqlite.py",)),
-    ("fold", ("evolve (ledger/core/state.py", "fold (ledger/core/state.py")),
+    ("fold", ("evolve (ledger/core/evolve.py", "fold (ledger/core/evolve.py")),
     ("decide", ("decide (ledger/core/decide.py",)),
     ("seal", ("_sealed (ledger/runner.py",)),
     ("intake", ("read (ledger/files/intake.py", "_take_in (ledger/ledger.py")),

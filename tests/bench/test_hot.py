@@ -23,8 +23,9 @@ from ledger.core.answers import read_row
 from ledger.core.chunks import cut, nonce_of
 from ledger.core.columns import IN_CHUNK, ordinals
 from ledger.core.events import AnyEvent
+from ledger.core.evolve import fold
 from ledger.core.items import Defaults, ItemParser, Request
-from ledger.core.state import RunState, fold
+from ledger.core.state import RunState
 from ledger.loading import load_state
 from ledger.perform import Tools
 from ledger.ports import Recorded, ResultBlock, ResultPayload

@@ -8,7 +8,8 @@ import msgspec
 
 from ledger.core import events as e
 from ledger.core.chunks import body_size_bytes, nonce_of
-from ledger.core.state import ChunkStatus, RunState, evolve
+from ledger.core.evolve import evolve
+from ledger.core.state import ChunkStatus, RunState
 
 SECOND = 1_000_000
 NOON = 1_795_348_800 * SECOND

@@ -8,8 +8,9 @@ from running import World
 from stating import WAY_TO, chunk_in
 
 from ledger.core import events as e
+from ledger.core.evolve import evolve, fold
 from ledger.core.snapshot import dump, load
-from ledger.core.state import RunState, evolve, fold
+from ledger.core.state import RunState
 from ledger.service.simulator.faults import Fault
 
 

@@ -10,9 +10,10 @@ from running import MODEL, POLICY, PRICES, World
 
 from ledger.core import events as e
 from ledger.core.costs import cost_report
+from ledger.core.evolve import evolve
 from ledger.core.prices import ModelPrice, Usage
 from ledger.core.spending import MIXED, cost_groups
-from ledger.core.state import RunState, evolve
+from ledger.core.state import RunState
 from ledger.core.units import format_instant
 
 TEXTS = ["Say one.", "[[simulate:max_tokens]]", "[[simulate:errored:api_error:1]]", "Say four.", "[[simulate:refusal]]"]

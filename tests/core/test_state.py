@@ -34,8 +34,9 @@ from stating import (
 from ledger.core import events as e
 from ledger.core.columns import OrdinalQueue
 from ledger.core.errors import IllegalEventError
+from ledger.core.evolve import evolve
 from ledger.core.snapshot import dump
-from ledger.core.state import TERMINAL, TRANSITIONS, ChunkStatus, RunState, evolve, is_final, outcome_of
+from ledger.core.state import TERMINAL, TRANSITIONS, ChunkStatus, RunState, is_final, outcome_of
 
 ADOPTED = e.BatchAdopted(chunk=1, submission=1, batch=BATCH, created_at=NOON, expires_at=NOON, by="recovery")
 CONCERNING: tuple[e.AnyEvent, ...] = (

@@ -14,8 +14,8 @@ from typing import Any
 from click.testing import CliRunner
 
 from ledger.core import events as e
+from ledger.core.evolve import fold
 from ledger.core.projection import project, projection_text
-from ledger.core.state import fold
 from ledger.files.schemas import event_schema
 from ledger.store.sqlite import SqliteLog
 

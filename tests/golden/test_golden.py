@@ -18,8 +18,9 @@ from reading import COMMANDS, FIELDS, HERE, Golden, all_golden, application, fie
 
 from ledger import Ledger
 from ledger.core import events as e
+from ledger.core.evolve import evolve
 from ledger.core.projection import PROJECTION_VERSION, Projection, project, projection_text
-from ledger.core.state import RunState, evolve
+from ledger.core.state import RunState
 from ledger.loading import load_state
 from ledger.store.chain import CHAIN_VERSION, link, verify_chain
 from ledger.store.sqlite import SqliteLog
@@ -121,7 +122,8 @@ import hashlib, sys
 from ledger.core import events as e
 from ledger.core.projection import project, projection_text
 from ledger.core.snapshot import dump
-from ledger.core.state import RunState, evolve
+from ledger.core.evolve import evolve
+from ledger.core.state import RunState
 from ledger.store.sqlite import SqliteLog
 
 for path in sys.argv[1:]:

@@ -27,9 +27,10 @@ from ledger.core.chunks import nonce_of, parse_wire_id
 from ledger.core.columns import FINAL
 from ledger.core.decide import Waiting
 from ledger.core.errors import LockedError, PausedError, ServiceError, UsageError
+from ledger.core.evolve import evolve, fold
 from ledger.core.prices import Usage
 from ledger.core.requests import CancelBatches, Resolve, SetBudget, request_events
-from ledger.core.state import RunState, evolve, fold, outcome_of
+from ledger.core.state import RunState, outcome_of
 from ledger.ports import CallError, Head, RequestBlock, ResultBlock
 from ledger.runner import Runner, Writer
 from ledger.service.simulator.answers import is_billed

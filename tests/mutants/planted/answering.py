@@ -24,7 +24,7 @@ ANSWERING = (
     Bug(
         "a retry burns no attempt",
         "Every answer to an item counts as an attempt.",
-        "ledger/core/state.py",
+        "ledger/core/evolving_requests.py",
         "    columns.attempts[ordinal] = min(columns.attempts[ordinal] + 1, 255)\n",
         "",
         (f"{RUNNER}::test_what_passes_by_itself_is_asked_again_and_answered",),

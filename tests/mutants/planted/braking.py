@@ -76,7 +76,7 @@ BRAKING = (
     Bug(
         "a lifted breaker trips over old errors",
         "Lifting a brake counts errors anew.",
-        "ledger/core/state.py",
+        "ledger/core/evolve.py",
         "            if event.reason in BRAKES:",
         "            if not event.reason:",
         (CANARIES,),

@@ -16,11 +16,11 @@ COLLECTING = (
     Bug(
         "a result counted twice",
         "A result is counted once for each attempt, whatever is delivered.",
-        "ledger/core/state.py",
+        "ledger/core/evolving_requests.py",
         """ != event.chunk or columns.status[ordinal] != IN_CHUNK:
-        _illegal(position, event, f"request {ordinal} is not waiting""",
+        illegal(position, event, f"request {ordinal} is not waiting""",
         """ != event.chunk:
-        _illegal(position, event, f"request {ordinal} is not waiting""",
+        illegal(position, event, f"request {ordinal} is not waiting""",
         ("tests/core/test_state.py::test_a_result_is_stored_once",),
     ),
     Bug(
@@ -50,7 +50,7 @@ COLLECTING = (
     Bug(
         "the state takes any collection",
         "The log refuses a collection whose rows are not those of the chunk.",
-        "ledger/core/state.py",
+        "ledger/core/evolving_chunks.py",
         "    if chunk.batch != event.batch or rows != event.rows or rows + len(event.missing) != chunk.requests:\n",
         "    if chunk.batch != event.batch:\n",
         ("tests/core/test_state.py",),

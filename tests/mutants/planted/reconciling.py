@@ -32,7 +32,7 @@ RECONCILING = (
     Bug(
         "incomplete lists count",
         "Only a list that went back far enough, in the right workspace, is evidence of absence.",
-        "ledger/core/state.py",
+        "ledger/core/evolving_chunks.py",
         "                complete_lists=chunk.complete_lists + event.complete,\n",
         "                complete_lists=chunk.complete_lists + 1,\n",
         ("tests/core/test_absence.py", "tests/core/test_reconcile.py"),
@@ -40,7 +40,7 @@ RECONCILING = (
     Bug(
         "the settle time passes without complete lists",
         "The settle time lasts until a complete list, not until any.",
-        "ledger/core/state.py",
+        "ledger/core/evolving_chunks.py",
         "settled_at=max(chunk.settled_at, event.server_date) if event.complete else chunk.settled_at,\n",
         "settled_at=max(chunk.settled_at, event.server_date),\n",
         ("tests/core/test_absence.py",),
@@ -48,7 +48,7 @@ RECONCILING = (
     Bug(
         "a list from before the doubt counts",
         "A list that was asked for before the connection was closed proves nothing about what came after.",
-        "ledger/core/state.py",
+        "ledger/core/evolving_chunks.py",
         "        if event.asked_at < chunk.uncertain_at:\n            continue\n",
         "",
         ("tests/core/test_state.py::test_a_list_that_was_asked_for_before_the_doubt_proves_nothing",),
