@@ -227,7 +227,7 @@ def _store(job: CollectJob, spooled: _Spooled, spool: BinaryIO, tallies: dict[st
             continue
         salt = next(salts, None)
         if salt is None:
-            salts = iter(new_salts(RESULTS_A_COMMIT))
+            salts = iter(new_salts(min(len(job.waiting) - index, RESULTS_A_COMMIT)))
             salt = next(salts)
         event = _result(job, index, ordinal, answer, digest(salt, row))
         tallies[SERVICE_TYPE[event.outcome]] += 1
