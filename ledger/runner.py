@@ -422,6 +422,8 @@ class Runner:
         while message is not None:
             taken.append(message)
             message = self._messages.take(0)
+        if not taken:
+            return
         try:
             self._store(taken)
         except BaseException as problem:

@@ -55,7 +55,7 @@ def evolve(state: RunState, position: int, at: int, event: AnyEvent) -> None:
     """
     if position != state.position + 1:
         illegal(position, event, f"the log is at position {state.position}")
-    if (state.position == 0) != isinstance(event, e.RunOpened):
+    if (state.position == 0) != (type(event) is e.RunOpened):
         illegal(position, event, "run_opened is the first event and only that")
     _apply(state, position, at, event)
     state.position = position
@@ -64,10 +64,36 @@ def evolve(state: RunState, position: int, at: int, event: AnyEvent) -> None:
 
 def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
     match event:
-        case e.ResultStored():  # the two that come by the million stand first
+        # Those that come most often stand first: it costs 0.15 µs to see that an event is not of a class.
+        case e.ResultStored():
             result_stored(state, position, event)
         case e.RequestBuilt():
             request_built(state, position, event)
+        case e.StatusPolled():
+            status_polled(state, position, at, event)
+        case e.CallFailed():
+            before = state.failures.get(event.command)
+            state.failures[event.command] = Failure(
+                (before.count if before else 0) + 1, at, event.retry_after_us, event.status, event.detail or event.kind
+            )
+        case (
+            e.SubmissionPrepared()
+            | e.SubmissionReleased()
+            | e.SubmissionAborted()
+            | e.SubmissionRefused()
+            | e.SubmissionUncertain()
+            | e.SubmissionResolved()
+        ):
+            submission_event(state, position, at, event)
+        case e.BatchesListed():
+            batches_listed(state, position, event)
+            state.listed_at = at
+        case e.ChunkSealed():
+            chunk_sealed(state, position, event)
+        case e.BatchCollected():
+            batch_collected(state, position, event)
+        case e.BatchCreated() | e.BatchAdopted() | e.BatchDisowned():
+            claim_event(state, position, at, event)
         case e.RunOpened():
             state.ledger_id, state.origin = event.ledger_id, event.origin
             state.format_version, state.opened_at = event.format_version, at
@@ -101,21 +127,10 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
             state.sources[source.source] = replace(source, rejected=source.rejected + 1)
         case e.PricesQuoted():
             state.prices, state.pricer = event.table, Pricer(event.table)
-        case e.ChunkSealed():
-            chunk_sealed(state, position, event)
         case e.RequestRejected():
             request_rejected(state, position, event)
         case e.ChunkDissolved():
             chunk_dissolved(state, position, event)
-        case (
-            e.SubmissionPrepared()
-            | e.SubmissionAborted()
-            | e.SubmissionReleased()
-            | e.SubmissionRefused()
-            | e.SubmissionUncertain()
-            | e.SubmissionResolved()
-        ):
-            submission_event(state, position, at, event)
         case e.ChunkHeld():
             chunk = live(state, position, event, event.chunk)
             put(state, replace(chunk, hold=event))
@@ -129,11 +144,6 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
                 chunk, hold=None, refusal=None, gap_digest="", gap_count=0, failures=0, waits_since=state.server_date
             )
             put(state, searched_anew(changed, position) if chunk.status == "uncertain" else changed)
-        case e.BatchCreated() | e.BatchAdopted() | e.BatchDisowned():
-            claim_event(state, position, at, event)
-        case e.BatchesListed():
-            batches_listed(state, position, event)
-            state.listed_at = at
         case e.CandidateInspected():
             state.inspected[event.batch] = event
         case e.TwinFound():
@@ -147,21 +157,12 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
             twin = state.acknowledged[event.batch] = state.twins.pop(event.batch)  # dealt with, and still paid for
             chunk = state.chunks[twin.chunk]
             put(state, replace(chunk, disowned=(*chunk.disowned, event.batch)))  # the next list shows it again
-        case e.StatusPolled():
-            status_polled(state, position, at, event)
         case e.ResultsShort():
             chunk = in_status(state, position, event, event.chunk, "ended")
             again = chunk.gap_count + 1 if chunk.gap_digest == event.gap_digest else 1
             put(state, replace(chunk, gap_digest=event.gap_digest, gap_count=again))
-        case e.BatchCollected():
-            batch_collected(state, position, event)
         case e.ResultsLost():
             results_lost(state, position, event)
-        case e.CallFailed():
-            before = state.failures.get(event.command)
-            state.failures[event.command] = Failure(
-                (before.count if before else 0) + 1, at, event.retry_after_us, event.status, event.detail or event.kind
-            )
         case e.FindingRecorded():
             state.findings += 1
         case e.RunPaused():

@@ -23,11 +23,9 @@ from ledger.core.state import TERMINAL, TRANSITIONS, Chunk, ChunkStatus, RunStat
 def put(state: RunState, chunk: Chunk) -> None:
     """Keep a chunk as it is now, under its status."""
     before = state.chunks.get(chunk.chunk)
-    if before is None or before.status != chunk.status:
-        if before is not None:
-            del state.by_status[before.status][chunk.chunk]
-        state.by_status[chunk.status][chunk.chunk] = None
-    state.chunks[chunk.chunk] = chunk
+    if before is not None and before.status != chunk.status:
+        del state.by_status[before.status][chunk.chunk]
+    state.by_status[chunk.status][chunk.chunk] = state.chunks[chunk.chunk] = chunk
 
 
 def live(state: RunState, position: int, event: AnyEvent, number: int) -> Chunk:

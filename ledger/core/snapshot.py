@@ -107,5 +107,7 @@ def load(data: bytes) -> RunState | None:
     state.fresh = {priority: OrdinalQueue(ranges) for priority, ranges in memo.fresh.items()}
     state.retries = {priority: OrdinalQueue(ranges) for priority, ranges in memo.retries.items()}
     state.spent = dict(memo.spent)
-    state.by_status = {status: dict.fromkeys(members) for status, members in memo.by_status.items()}
+    state.by_status = {
+        status: {number: state.chunks[number] for number in members} for status, members in memo.by_status.items()
+    }
     return state

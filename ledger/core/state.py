@@ -300,7 +300,7 @@ class RunState:
         self.retries: dict[int, OrdinalQueue] = {}
         self.chunks: dict[int, Chunk] = {}
         self.last_chunk = 0
-        self.by_status: dict[str, dict[int, None]] = {status: {} for status in TRANSITIONS}
+        self.by_status: dict[str, dict[int, Chunk]] = {status: {} for status in TRANSITIONS}
         self.stored: dict[int, dict[str, int]] = {}
         self.batches: dict[str, int] = {}
         self.inspected: dict[str, e.CandidateInspected] = {}
@@ -335,12 +335,14 @@ class RunState:
         """Yield the chunks that are not done, oldest first within each status."""
         for status, members in self.by_status.items():
             if status not in TERMINAL:
-                for chunk in members:
-                    yield self.chunks[chunk]
+                yield from members.values()
 
     def chunks_in(self, *statuses: ChunkStatus) -> list[Chunk]:
         """Return the chunks in any of these statuses."""
-        return [self.chunks[chunk] for status in statuses for chunk in self.by_status[status]]
+        found: list[Chunk] = []
+        for status in statuses:
+            found += self.by_status[status].values()
+        return found
 
     @property
     def pending(self) -> int:

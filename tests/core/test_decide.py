@@ -29,6 +29,7 @@ from ledger.core import events as e
 from ledger.core.chunks import body_size_bytes, cut
 from ledger.core.commands import Cancel, Collect, Command, Look, Record, Seal, Split, Submit
 from ledger.core.decide import QUEUE_PATIENCE_US, UPLOADS_AT_ONCE, Decision, backoff_us, decide
+from ledger.core.evolving_chunks import put
 from ledger.core.snapshot import dump
 from ledger.core.state import RunState
 
@@ -129,7 +130,7 @@ def sealed_chunks(sizes: list[int], priorities: list[int] | None = None, **polic
         )
         tell(state, seal)
         if priorities:
-            state.chunks[number] = msgspec.structs.replace(state.chunks[number], priority=priorities[number - 1])
+            put(state, msgspec.structs.replace(state.chunks[number], priority=priorities[number - 1]))
         first += size
     return state
 
