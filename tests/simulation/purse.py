@@ -14,7 +14,7 @@ from typing import Any
 from service import Sent
 
 from ledger.core import events as e
-from ledger.core.prices import PriceTable, Usage, price
+from ledger.core.prices import Pricer, Usage
 
 
 @dataclass
@@ -72,8 +72,8 @@ class Allowance:
         return ""
 
 
-def in_dollars(table: PriceTable, model: str, usage: Usage) -> Decimal:
+def in_dollars(pricer: Pricer, model: str, usage: Usage) -> Decimal:
     """Return what the service charges for a batch of one model."""
-    usd = price(table, model, usage, step="")
+    usd = pricer.usd(model, usage)
     assert usd is not None
     return usd

@@ -52,10 +52,10 @@ class Process:
         """Let the current task wait until it is woken, or until an instant."""
         if self.dead:
             raise GreenletExit
-        task = getcurrent()
+        scheduler, task = self.scheduler, getcurrent()
         assert isinstance(task, Task)
-        self.scheduler.push(until, task)
-        self.scheduler.switch()
+        scheduler.push(until, task)
+        scheduler.hub.switch()
         task.ticket += 1
         if self.dead:
             raise GreenletExit
@@ -104,15 +104,13 @@ class Scheduler:
     def push(self, instant: int, task: Task) -> None:
         """Have a task go on at an instant, unless it was woken before."""
         self._count += 1
-        heappush(self._heap, (max(instant, self.now), self._draw(), self._count, task, task.ticket))
+        if instant < self.now:
+            instant = self.now
+        heappush(self._heap, (instant, self._draw(), self._count, task, task.ticket))
 
     def wake(self, task: Task) -> None:
         """Have a task go on now."""
         self.push(self.now, task)
-
-    def switch(self) -> None:
-        """Give the turn to whoever is next; called by a task."""
-        self.hub.switch()
 
     def close(self) -> None:
         """End every process that is left: a suspended greenlet keeps its whole world in memory."""
@@ -130,10 +128,11 @@ class Scheduler:
                 self.steps += 1
                 what()
                 continue
-            if ticket != what.ticket or what.dead or what.process.dead:
+            process = what.process
+            if ticket != what.ticket or process.dead or what.dead:
                 continue
-            if what.process.paused_until > instant:
-                self.push(what.process.paused_until, what)
+            if process.paused_until > instant:
+                self.push(process.paused_until, what)
                 continue
             self.steps += 1
             what.started = True

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property, lru_cache
 from io import BytesIO
 from random import Random
 from typing import Any
@@ -28,7 +29,7 @@ from ledger.core.columns import FINAL
 from ledger.core.decide import Waiting
 from ledger.core.errors import LockedError, PausedError, ServiceError, UsageError
 from ledger.core.evolve import evolve, fold
-from ledger.core.prices import Usage
+from ledger.core.prices import Pricer, Usage
 from ledger.core.requests import CancelBatches, Resolve, SetBudget, request_events
 from ledger.core.state import RunState, outcome_of
 from ledger.ports import CallError, Head, RequestBlock, ResultBlock
@@ -44,6 +45,9 @@ END_AT_MOST = 80 * DAY
 PROCESSES_AT_MOST = 60
 STEPS_AT_MOST = 400_000
 PAUSED_TURN = OUTCOME_CODES["pause_turn"]
+body = lru_cache(maxsize=4096)(body_of)
+"""The worlds ask the same few dozen questions."""
+PRICER = Pricer(PRICES)
 _SERVICE_PAUSES = ("key", "workspace", "spend")
 _RESOLVE = re.compile(r"ledger resolve (\d+) (.*)")
 
@@ -426,18 +430,24 @@ class LedgerLife:
         for row in self.disk.rows[before:]:
             event = e.decode(row.type_name, row.data)
             evolve(self.shadow, row.position, row.at, event)
-            if isinstance(event, e.BudgetSet):
+            if row.type_name == "budget_set":
+                assert isinstance(event, e.BudgetSet)
                 self.allowance.told(self.world.scheduler.now, event)
-            if isinstance(event, e.SubmissionReleased) and self.allowance.limit is not None:
+            elif row.type_name == "submission_released" and self.allowance.limit is not None:
+                assert isinstance(event, e.SubmissionReleased)
                 self.check_release_is_covered(event)
+
+    @cached_property
+    def dearest_usd(self) -> Decimal:
+        """What the longest request costs with an answer of full length."""
+        longest = max(len(body(text, self.plan.max_tokens)) for text in self.plan.texts)
+        return in_dollars(PRICER, MODEL, Usage(input_tokens=longest // 4, output_tokens=self.plan.max_tokens))
 
     def check_release_is_covered(self, event: e.SubmissionReleased) -> None:
         """Require that the budget covers a submission also where every answer that is still open is of full length."""
         if not self.world.scenario.guarantee_one:
             return
-        core = self.world.service.core
-        longest = max(len(body_of(text, self.plan.max_tokens)) for text in self.plan.texts)
-        each = in_dollars(PRICES, MODEL, Usage(input_tokens=longest // 4, output_tokens=self.plan.max_tokens))
+        core, each = self.world.service.core, self.dearest_usd
 
         def at_most(requests: int) -> Decimal:
             return each * requests
@@ -580,7 +590,7 @@ class LedgerLife:
             for number, priority in enumerate(classes)
         ]
         pairs = zip(plan.texts, plan.priorities, strict=True)
-        bodies = [(body_of(text, plan.max_tokens), classes.index(priority)) for text, priority in pairs]
+        bodies = [(body(text, plan.max_tokens), classes.index(priority)) for text, priority in pairs]
         events, blocks = taken_in(self.name * 4, plan.policy, declared, bodies)
         MemoryLog(self.disk).append([*events, *([plan.budget] if plan.budget else [])], START, blocks)
         self.appended(0)
@@ -609,7 +619,7 @@ def _charged(batch: Any) -> Usage:
 
 
 def _charged_usd(batch: Any) -> Decimal:
-    return in_dollars(PRICES, MODEL, _charged(batch))
+    return in_dollars(PRICER, MODEL, _charged(batch))
 
 
 class World:
@@ -663,10 +673,11 @@ class World:
 
     def check(self) -> None:
         """Check what was sent since the last check."""
+        if len(self.service.sent) == self._checked:
+            return
         by_name = {ledger.name: ledger for ledger in self.ledgers}
         for sent in self.service.sent[self._checked :]:
             by_name[sent.ledger].check_release(sent)
-        if len(self.service.sent) != self._checked:
-            for ledger in self.ledgers:
-                ledger.check_budget()
+        for ledger in self.ledgers:
+            ledger.check_budget()
         self._checked = len(self.service.sent)
