@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ledger.core.costs import CostRow
-    from ledger.ledger import Ledger
+    from ledger.reading import Reading
 
 BYS = ("model", "lane", "attempt", "batch", "day", "cause", "item")
 TOP_DEFAULT = 20
@@ -43,7 +43,7 @@ def command(
     ledgers are shown in one table.
     """
     from ledger.core.errors import UsageError
-    from ledger.ledger import Ledger
+    from ledger.reading import Reading
 
     from .options import find_ledger
 
@@ -64,7 +64,7 @@ def command(
             _several(paths, by, as_json=as_json, as_csv=as_csv)
             return
     path = find_ledger(ledger_file, operands[0] if operands else None)
-    ledger = Ledger(path)
+    ledger = Reading(path)
     if by == "item":
         _dearest(ledger, top or TOP_DEFAULT, as_json=as_json, as_csv=as_csv)
     elif models:
@@ -73,7 +73,7 @@ def command(
         _one(ledger, by, as_json=as_json, as_csv=as_csv)
 
 
-def _one(ledger: Ledger, by: Any, *, as_json: bool, as_csv: bool) -> None:
+def _one(ledger: Reading, by: Any, *, as_json: bool, as_csv: bool) -> None:
     from .output import answer, answer_json
     from .screens.costs import costs_screen
     from .screens.proof import proof_screen
@@ -90,12 +90,12 @@ def _one(ledger: Ledger, by: Any, *, as_json: bool, as_csv: bool) -> None:
 
 def _several(paths: Sequence[Path], by: Any, *, as_json: bool, as_csv: bool) -> None:
     from ledger.core.several import require_different, rows_by_key, rows_of_ledgers
-    from ledger.ledger import Ledger
+    from ledger.reading import Reading
 
     from .output import answer, answer_json
     from .screens.proof import several_screen
 
-    proofs = [Ledger(path).proof(by or "model") for path in paths]
+    proofs = [Reading(path).proof(by or "model") for path in paths]
     require_different(proofs)
     rows = rows_by_key(proofs, by) if by else rows_of_ledgers(proofs)
     if as_json:
@@ -107,7 +107,7 @@ def _several(paths: Sequence[Path], by: Any, *, as_json: bool, as_csv: bool) -> 
         _say_simulated(all(proof.simulated for proof in proofs))
 
 
-def _dearest(ledger: Ledger, top: int, *, as_json: bool, as_csv: bool) -> None:
+def _dearest(ledger: Reading, top: int, *, as_json: bool, as_csv: bool) -> None:
     from .output import answer, answer_json
     from .screens.proof import items_screen
 
@@ -121,7 +121,7 @@ def _dearest(ledger: Ledger, top: int, *, as_json: bool, as_csv: bool) -> None:
         _say_simulated(ledger.summary().simulated)
 
 
-def _what_if(ledger: Ledger, models: Sequence[str], *, as_json: bool) -> None:
+def _what_if(ledger: Reading, models: Sequence[str], *, as_json: bool) -> None:
     from .output import answer, answer_json
     from .screens.proof import what_if_screen
 

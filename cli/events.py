@@ -12,8 +12,8 @@ import msgspec
 from .options import debug_option, find_ledger, json_option, ledger_operand
 
 if TYPE_CHECKING:
-    from ledger.ledger import Ledger
     from ledger.ports import Recorded
+    from ledger.reading import Reading
 
 FOLLOW_SECONDS = 0.5
 
@@ -34,7 +34,7 @@ def command(
     """
     from ledger.core.errors import UsageError
     from ledger.core.events import TYPE_NAMES
-    from ledger.ledger import Ledger
+    from ledger.reading import Reading
 
     from .output import write_lines
 
@@ -42,13 +42,13 @@ def command(
     if unknown:
         raise UsageError(f"there is no event type {unknown[0]!r}", next=f"one of {', '.join(TYPE_NAMES.values())}")
     line = _json_line if as_json else _text_line
-    rows = _rows(Ledger(find_ledger(ledger_file, operand)), first - 1, follow=follow)
+    rows = _rows(Reading(find_ledger(ledger_file, operand)), first - 1, follow=follow)
     for row in rows:
         if not types or row.type_name in types:
             write_lines([line(row)])
 
 
-def _rows(ledger: Ledger, after: int, *, follow: bool) -> Iterator[Recorded]:
+def _rows(ledger: Reading, after: int, *, follow: bool) -> Iterator[Recorded]:
     while True:
         for row in ledger.events(after):
             after = row.position

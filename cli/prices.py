@@ -20,13 +20,13 @@ def command(operand: str | None, ledger_file: str | None, model: str | None, out
     Costs of a run are always counted with the table that it recorded. `run`, `resume` and `check` take another one
     with --prices FILE: negotiated prices, or models that this version does not know.
     """
-    from ledger.ledger import Ledger, price_list_today, prices_today
+    from ledger.reading import Reading, price_list_today, prices_today
 
     from .options import find_ledger
     from .output import answer, answer_json, say
     from .screens.prices import prices_screen
 
-    ledger = Ledger(find_ledger(ledger_file, operand)) if operand or ledger_file else None
+    ledger = Reading(find_ledger(ledger_file, operand)) if operand or ledger_file else None
     if output is not None:
         from ledger.core.pricefile import price_file
         from ledger.files.export import write_atomically

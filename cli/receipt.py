@@ -18,11 +18,11 @@ def command(operand: str | None, ledger_file: str | None, output: str | None) ->
     somebody who rewrites the ledger with all its hashes.
     """
     from ledger.files.export import write_atomically
-    from ledger.ledger import Ledger
+    from ledger.reading import Reading
 
     from .output import answer, say
 
-    receipt = Ledger(find_ledger(ledger_file, operand)).receipt()
+    receipt = Reading(find_ledger(ledger_file, operand)).receipt()
     if output is None:
         answer(receipt.text())
         return

@@ -43,7 +43,7 @@ def command(
     """
     from ledger.core.errors import UsageError
     from ledger.core.projection import projection_text
-    from ledger.ledger import Ledger
+    from ledger.reading import Reading
 
     from .output import answer, answer_json, write_lines
     from .screens.audit import audit_screen
@@ -56,16 +56,16 @@ def command(
         raise UsageError("an audit is of the whole log", next="pass --to or --audit, not both")
     path = find_ledger(ledger_file, operand)
     if is_projection:
-        write_lines([projection_text(Ledger(path).projection(position))])
+        write_lines([projection_text(Reading(path).projection(position))])
         return
     if not is_audit:
-        status = Ledger(path).replay(position)
+        status = Reading(path).replay(position)
         if as_json:
             answer_json(status)
         else:
             answer(status_screen(status, every_batch=True))
         return
-    report = Ledger(path).audit(expect_head)
+    report = Reading(path).audit(expect_head)
     if as_json:
         answer_json(report)
     else:

@@ -32,7 +32,7 @@ def command(
     """
     from ledger.core.errors import UsageError
     from ledger.files.export import write_atomically
-    from ledger.ledger import Ledger
+    from ledger.reading import Reading
 
     from .output import say, write_lines
     from .screens.summary import SIMULATED_NOTE
@@ -41,7 +41,7 @@ def command(
     if sum((failed, outcomes is not None, everything)) > 1:
         raise UsageError("--failed, --outcome and --all exclude each other", next="pass one of them")
     path = find_ledger(ledger_file, operand)
-    ledger = Ledger(path)
+    ledger = Reading(path)
     summary = ledger.summary()
     if failed:
         outcomes = ledger.failed_outcomes()

@@ -18,12 +18,12 @@ def command(operand: str | None, ledger_file: str | None, every_batch: bool, as_
     Works while another process is at work. The exit code says only whether the ledger could be read; with --json,
     summary.exit_code says how the run stands.
     """
-    from ledger.ledger import Ledger
+    from ledger.reading import Reading
 
     from .output import answer, answer_json, say
     from .screens.status import status_screen
 
-    status = Ledger(find_ledger(ledger_file, operand)).status()
+    status = Reading(find_ledger(ledger_file, operand)).status()
     if as_json:
         answer_json(status)
         return

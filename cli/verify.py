@@ -21,7 +21,7 @@ def command(receipt: str, operand: str | None, ledger_file: str | None, as_json:
     A receipt stays good while the ledger grows. RECEIPT may be - for standard input.
     """
     from ledger.core.errors import UsageError
-    from ledger.ledger import Ledger
+    from ledger.reading import Reading
 
     from .output import answer, answer_json
     from .screens.receipt import verification_screen
@@ -32,7 +32,7 @@ def command(receipt: str, operand: str | None, ledger_file: str | None, as_json:
             text = stream.read()
     except (OSError, UnicodeDecodeError) as problem:
         raise UsageError(f"the receipt {receipt} cannot be read", why=str(problem)) from problem
-    verification = Ledger(path).verify(text, receipt)
+    verification = Reading(path).verify(text, receipt)
     if as_json:
         answer_json(verification)
     else:

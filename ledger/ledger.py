@@ -15,10 +15,8 @@ import os
 import secrets
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
@@ -26,62 +24,46 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from ledger.braking import UNCONFIRMED, budget_events, confirmation, require_agreement, unconfirmed
-from ledger.choices import Choices, merged_defaults, merged_policy
+from ledger.braking import UNCONFIRMED, confirmation, require_agreement, unconfirmed
+from ledger.choices import Choices
+from ledger.choosing import SIMULATOR, choose
 from ledger.core import events as e
-from ledger.core.costs import By, CostReport, Estimate, cost_report, estimate
+from ledger.core.costs import Estimate, estimate
 from ledger.core.decide import Waiting
 from ledger.core.errors import LockedError, PausedError, UsageError
-from ledger.core.items import Defaults, check_defaults
 from ledger.core.preview import Preview
-from ledger.core.pricefile import other_steps, read_price_file
-from ledger.core.pricelist import PriceList, price_list
-from ledger.core.prices import PriceTable, quote
-from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events, tolerating
-from ledger.core.spending import cost_groups
+from ledger.core.prices import quote
+from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events
 from ledger.core.state import RunState
 from ledger.core.units import MICROSECONDS_PER_SECOND
 from ledger.counting import Counted
 from ledger.files.intake import Intake, IntakeReport, last_reading, settled
 from ledger.files.lines import STDIN
 from ledger.loading import load_state, save_state
-from ledger.ports import Gateway, Recorded, ResultBlock
+from ledger.ports import Gateway, ResultBlock
+from ledger.reading import (
+    Reading,
+    custom_ids,
+    require_file,
+    today,
+    today_date,
+)
 from ledger.recovery import recover
 from ledger.runner import Listener, Runner, Writer
 from ledger.store import faults, inbox
 from ledger.store.copy import copy_ledger
 from ledger.store.lease import read_head
 from ledger.store.sqlite import SqliteLog
-from ledger.summary import Status, Summary, failed_ordinals, request_classes, status_of, summarize
+from ledger.summary import Summary, failed_ordinals, request_classes, summarize
 from ledger.troubles import errors_met
 
 if TYPE_CHECKING:
-    from ledger.core.audit import AuditReport
-    from ledger.core.dearest import ItemCosts
-    from ledger.core.learning import Learned
-    from ledger.core.projection import Projection
-    from ledger.core.proof import CostProof
-    from ledger.core.receipt import Receipt, Verification
-    from ledger.core.whatif import WhatIf
     from ledger.service.gateway import AnthropicGateway
     from ledger.service.simulator.settings import Settings
 
-SIMULATOR = "simulator"
 NOTHING_TO_DO = "there is nothing to do"
 _SERVICE_PAUSES = ("key", "spend", "workspace")
 """Pauses that the world may have lifted meanwhile: every invocation tries once."""
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def now(self) -> int:
-        """Return microseconds since 1970 UTC."""
-        return time.time_ns() // 1000
-
-    def monotonic(self) -> float:
-        """Return seconds that only increase."""
-        return time.monotonic()
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +85,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 Confirm = Callable[[Estimate], bool]
 
 
-class Ledger:
+class Ledger(Reading):
     """One run, in one file.
 
     Args:
@@ -129,7 +111,7 @@ class Ledger:
         take_over: bool = False,
         read_seconds: float | None = None,
     ) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self._simulate = simulate
         self._base_url = base_url
         self._api_key = api_key
@@ -137,7 +119,6 @@ class Ledger:
         self._listener = listener
         self._take_over = take_over
         self._read_seconds = read_seconds
-        self._clock = SystemClock()
         self._stop = threading.Event()
         self._runner: Runner | None = None
 
@@ -179,7 +160,7 @@ class Ledger:
             raise UsageError(f"there is no file {items}", next="ledger run ITEMS (JSON lines, one item each)")
         with self._service() as (gateway, origin), self._writer(create=origin) as writer:
             _require_origin(writer.state, origin, self.path)
-            self._choose(writer, choices)
+            choose(writer, self.path, today(self._clock), choices)
             _require_taken(writer.state, path, self.path, add=add)
             report = self._take_in(writer, path, keep=keep, rejects=rejects, progress=progress)
             is_new = bool(report.built) or not writer.state.chunks
@@ -206,12 +187,12 @@ class Ledger:
         Raises:
             LedgerError: what a person must know.
         """
-        _require_file(self.path)
+        require_file(self.path)
         with self._reader() as log:
             self._simulate = self._simulate or load_state(log, min(1, log.head.position)).origin == SIMULATOR
         with self._service() as (gateway, origin), self._writer() as writer:
             _require_origin(writer.state, origin, self.path)
-            self._choose(writer, choices or Choices())
+            choose(writer, self.path, today(self._clock), choices or Choices())
             if lift:
                 writer.append(request_events(writer.state, Lift(tuple(lift))))
             if all(source.status == "abandoned" for source in writer.state.sources.values()):
@@ -236,13 +217,13 @@ class Ledger:
         Raises:
             LedgerError: it cannot be done, and what to do instead.
         """
-        _require_file(self.path)
+        require_file(self.path)
         with self._reader() as log:
             self._simulate = self._simulate or load_state(log, min(1, log.head.position)).origin == SIMULATOR
         with self._service() as (gateway, origin), self._writer(create=origin, for_recovery=True) as writer:
             _require_origin(writer.state, origin, self.path)
             if choices is not None:
-                self._choose(writer, choices)
+                choose(writer, self.path, today(self._clock), choices)
             if items is not None:
                 self._take_in(writer, str(Path(items).resolve()))
             return self._recover(writer, gateway)
@@ -257,7 +238,7 @@ class Ledger:
         log = cast("SqliteLog", writer.log)
         state = writer.state
         if state.prices is None:
-            writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
+            writer.append([e.PricesQuoted(table=quote(today(self._clock)))])
         if confirm is not None:
             self._ask_first(writer, confirm, is_new=is_new)
         require_agreement(state, str(self.path))
@@ -284,7 +265,7 @@ class Ledger:
             state,
             ledger=str(self.path),
             exit_code=code,
-            failed_ids=tuple(_custom_ids(log, failed_ordinals(state))),
+            failed_ids=tuple(custom_ids(log, failed_ordinals(state))),
             interrupted=code < 0,
             errors=errors_met(log, state),
         )
@@ -374,7 +355,7 @@ class Ledger:
         return self._ask(msgspec.structs.replace(request, seen=seen))
 
     def _ask(self, request: PersonRequest) -> str:
-        _require_file(self.path)
+        require_file(self.path)
         with self._reader() as log:
             state = load_state(log)
             self._simulate = self._simulate or state.origin == SIMULATOR
@@ -415,196 +396,6 @@ class Ledger:
     def _runner_append(self, events: Sequence[e.AnyEvent]) -> None:
         if self._runner is not None:
             self._runner.record(events)
-
-    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def state(self, upto: int | None = None) -> RunState:
-        """Return the run's state now, or as it was at a position of the log."""
-        with self._reader() as log:
-            return load_state(log, upto)
-
-    def summary(self) -> Summary:
-        """Return the summary of the run as it stands, with the exit code that a finished run has."""
-        with self._reader() as log:
-            return self._summary(log, load_state(log))
-
-    def status(self) -> Status:
-        """Return everything about the run as it stands; works while another process is at work on it."""
-        from ledger.store.lease import holder
-
-        with self._reader() as log:
-            state = load_state(log)
-            at_work = holder(self.path.resolve())
-            writer = f"process {at_work.pid} on {at_work.host}" if at_work is not None else ""
-            return status_of(state, self._summary(log, state), writer=writer, head_verified=log.head_verified)
-
-    def results(
-        self,
-        *,
-        outcomes: Sequence[str] | None = None,
-        all: bool = False,  # noqa: A002 - the option's name
-        join: bool = False,
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the answers in the order of the input, as dictionaries (README, "Results")."""
-        for line in self.result_lines(outcomes=outcomes, all=all, join=join):
-            yield msgspec.json.decode(line)
-
-    def result_lines(
-        self,
-        *,
-        outcomes: Sequence[str] | None = None,
-        all: bool = False,  # noqa: A002 - the option's name
-        raw: bool = False,
-        join: bool = False,
-    ) -> Iterator[bytes]:
-        """Yield the answers as JSON lines, in the order of the input; ``raw`` yields the service's own lines."""
-        from ledger.files.export import answers
-
-        with self._reader() as log:
-            yield from answers(log, load_state(log), outcomes=outcomes, all=all, raw=raw, join=join)
-
-    def failed_outcomes(self) -> tuple[str, ...]:
-        """Return the outcomes that are neither ok nor accepted by this run (``--accept``)."""
-        accepted = self.state().policy.accept
-        return tuple(outcome for outcome in e.OUTCOMES if outcome != "ok" and outcome not in accepted)
-
-    def replay(self, position: int | None = None) -> Status:
-        """Return how the run stood at a position of the log, folded from zero; at its end by default.
-
-        Raises:
-            UsageError: the log has no such position.
-            CorruptLogError: an event cannot be read, or the state before it does not allow it.
-        """
-        from ledger.files.audit import replay
-
-        with self._reader() as log:
-            state = replay(log, position)
-            return status_of(state, self._summary(log, state), writer="", head_verified=log.head_verified)
-
-    def projection(self, position: int | None = None) -> Projection:
-        """Return what the log comes to up to a position, in a form that later versions keep; at its end by default.
-
-        Raises:
-            UsageError: the log has no such position.
-            CorruptLogError: an event cannot be read, or the state before it does not allow it.
-        """
-        from ledger.core.projection import project
-        from ledger.files.audit import replay
-
-        with self._reader() as log:
-            return project(replay(log, position))
-
-    def events(self, after: int = 0) -> Iterator[Recorded]:
-        """Yield what is recorded behind a position, in order."""
-        with self._reader() as log:
-            yield from log.read(after)
-
-    def price_table(self) -> PriceTable:
-        """Return the prices that this ledger's money is counted with.
-
-        Raises:
-            UsageError: none are recorded yet.
-        """
-        return _recorded_prices(self.state(), self.path)
-
-    def prices(self, model: str | None = None) -> PriceList:
-        """Return the recorded prices read out: of all models, or of one."""
-        return price_list(self.price_table(), _today_date(self._clock), ledger=str(self.path), model=model)
-
-    def costs(self, by: By = "model") -> CostReport:
-        """Return what was spent, by model, lane, attempt, batch, day or cause, and whether the discount was given."""
-        state = self.state()
-        return cost_report(_recorded_prices(state, self.path), cost_groups(state), by)
-
-    def proof(self, by: By = "model") -> CostProof:
-        """Return what was spent, how the estimate became that, how often results were errors, and how fast they came.
-
-        Raises:
-            UsageError: no prices are recorded yet.
-        """
-        from ledger.core.proof import cost_proof
-
-        state = self.state()
-        return cost_proof(state, _recorded_prices(state, self.path), ledger=str(self.path), by=by)
-
-    def dearest(self, top: int = 20) -> ItemCosts:
-        """Return the items that cost most, dearest first.
-
-        Raises:
-            UsageError: no prices are recorded yet, or one of them is not known.
-        """
-        from ledger.accounts import dearest_items
-
-        with self._reader() as log:
-            state = load_state(log)
-            return dearest_items(log, state, _recorded_prices(state, self.path), top)
-
-    def what_if(self, models: Sequence[str]) -> tuple[WhatIf, ...]:
-        """Return what the run would have cost with each of some models; tokens are scaled, since tokenizers differ.
-
-        Raises:
-            UsageError: no prices are recorded yet, or none for one of the models.
-        """
-        from ledger.accounts import with_other_models
-
-        with self._reader() as log:
-            state = load_state(log)
-            table = _recorded_prices(state, self.path)
-            paid_usd = cost_report(table, cost_groups(state, ())).total.cost_usd  # second batches are left out
-            return with_other_models(log, state, table, models, paid_usd)
-
-    def audit(self, expect_head: str | None = None) -> AuditReport:
-        """Return the proof, or what is wrong: the log is folded from zero and compared with all that it promises."""
-        from ledger.files.audit import audit
-
-        with self._reader() as log:
-            return audit(log, expect_head=expect_head)
-
-    def learned(self) -> Learned:
-        """Return what this ledger's answers teach about those of the next run (``learn_from`` of ``check``).
-
-        Raises:
-            UsageError: it has too few answers of any model.
-        """
-        from ledger.core.learning import ANSWERS_MIN, learn
-
-        learned = learn(self.state(), str(self.path))
-        if not learned.models:
-            raise UsageError(
-                f"there is nothing to learn from {self.path}",
-                why=f"no model has {ANSWERS_MIN} answers in it",
-                next="leave --learn-from out",
-            )
-        return learned
-
-    def receipt(self) -> Receipt:
-        """Return the ten lines that prove later what the run came to until now.
-
-        Raises:
-            UsageError: no prices are recorded yet.
-            CorruptLogError: an event is not the one that was written.
-        """
-        from ledger.files.receipt import receipt_of
-
-        with self._reader() as log:
-            return receipt_of(log)
-
-    def verify(self, receipt: str, name: str = "the receipt") -> Verification:
-        """Return whether every line of a receipt holds for this ledger, at the position that the receipt names.
-
-        Args:
-            receipt: its text.
-            name: what it is called where it is none.
-
-        Raises:
-            UsageError: it is no receipt.
-        """
-        from ledger.core.receipt import read_receipt
-        from ledger.files.receipt import verify_receipt
-
-        read = read_receipt(receipt, name)
-        with self._reader() as log:
-            return verify_receipt(log, read, str(self.path))
 
     def copy(self, destination: str | Path) -> None:
         """Make a legitimate copy of the ledger, its head with it.
@@ -651,15 +442,15 @@ class Ledger:
                 Path(place) / "check.ledger", simulate=self._simulate, base_url=self._base_url, api_key=self._api_key
             )
             with scratch._writer(create=SIMULATOR) as writer:
-                scratch._choose(writer, choices or Choices(**said))
+                choose(writer, scratch.path, today(self._clock), choices or Choices(**said))
                 path = STDIN if str(items) == STDIN else str(Path(items).resolve())
                 report = scratch._take_in(writer, path, rejects=rejects, progress=progress)
                 if writer.state.prices is None:
-                    writer.append([e.PricesQuoted(table=quote(_today(self._clock)))])
+                    writer.append([e.PricesQuoted(table=quote(today(self._clock)))])
                 counted = scratch._counted(writer, count_tokens) if count_tokens else None
                 learned = Ledger(learn_from).learned() if learn_from is not None else None
                 expectations = Expectations(counted, learned)
-                preview, batches = preview_of(writer.state, _today_date(self._clock), expectations)
+                preview, batches = preview_of(writer.state, today_date(self._clock), expectations)
                 requests_bytes = sum(writer.state.class_bytes)
                 found = expectations.estimate(writer.state)
             return Check(
@@ -742,87 +533,13 @@ class Ledger:
         ledger_id = known.ledger_id if known is not None and known.ledger_id else secrets.token_hex(16)
         return e.RunOpened(ledger_id=ledger_id, origin=origin, tool_version=tool)
 
-    def _reader(self) -> SqliteLog:
-        _require_file(self.path)
-        return SqliteLog.open_reader(self.path)
-
     def _spool(self) -> BinaryIO:
         """Return a private file that has no name: nothing of it is left behind, however the process ends."""
         return cast("BinaryIO", tempfile.TemporaryFile(dir=self.path.resolve().parent))
 
     def _estimate(self, state: RunState) -> Estimate:
-        table = state.prices or quote(_today(self._clock))
+        table = state.prices or quote(today(self._clock))
         return estimate(table, request_classes(state))
-
-    def _summary(self, log: SqliteLog, state: RunState) -> Summary:
-        code = state.finished.exit_code if state.finished is not None and not state.unfinished else 7
-        stuck = state.pauses or any(chunk.hold for chunk in state.live_chunks())
-        code = 3 if stuck and state.unfinished else code
-        failed = tuple(_custom_ids(log, failed_ordinals(state)))
-        errors = errors_met(log, state)
-        return summarize(state, ledger=str(self.path), exit_code=code, failed_ids=failed, errors=errors)
-
-    def _choose(self, writer: Writer, choices: Choices) -> None:
-        """Record what was said; refuse by name what cannot be changed any more."""
-        state = writer.state
-        defaults = merged_defaults(state.defaults, choices)
-        if defaults != state.defaults and state.asked:
-            names = [n for n in Defaults.__struct_fields__ if getattr(defaults, n) != getattr(state.defaults, n)]
-            recorded = {name: getattr(state.defaults, name) for name in names}
-            raise UsageError(
-                f"the run's {', '.join(names)} cannot be changed: its requests are built already",
-                where=str(self.path),
-                why=f"recorded: {recorded}",
-                next="leave the option out, or start another ledger: --ledger FILE",
-            )
-        problems = check_defaults(defaults, datetime.fromisoformat(_today(self._clock)).date())
-        if problems:
-            first = problems[0]
-            raise UsageError(f"{first.field}: {first.why}", next=first.fix)
-        fresh = not any(True for _ in state.sources)
-        policy = merged_policy(state.policy, choices, simulated=state.origin == SIMULATOR and fresh)
-        if policy.opaque_ids != state.policy.opaque_ids and state.asked:
-            raise UsageError("--opaque-ids cannot be changed once requests are built", where=str(self.path))
-        if defaults != state.defaults or policy != state.policy:
-            writer.append(
-                [
-                    e.SettingsChanged(
-                        defaults=defaults if defaults != state.defaults else None,
-                        policy=policy if policy != state.policy else None,
-                    ),
-                    *tolerating(state, policy),
-                ]
-            )
-        writer.append(budget_events(state, choices))
-        if choices.prices is not None:
-            self._choose_prices(writer, choices.prices)
-
-    def _choose_prices(self, writer: Writer, path: str) -> None:
-        """Record the prices of a file, unless they are the recorded ones."""
-        state = writer.state
-        try:
-            data = Path(path).read_bytes()
-        except OSError as problem:
-            raise UsageError(
-                f"the prices of {path} cannot be read",
-                why=problem.strerror or str(problem),
-                next="ledger prices -o FILE writes a table to begin with",
-            ) from problem
-        table = read_price_file(data, Path(path).name, _today(self._clock))
-        known = state.prices
-        if known is not None and table.source == known.source:
-            return  # the same bytes; only the day of an undated file differs
-        if known is not None:
-            changed = other_steps(known, table, {spent.model for spent in state.spending()})
-            if changed:
-                raise UsageError(
-                    f"the prices of {', '.join(changed)} would change at other prompt lengths",
-                    where=path,
-                    why="results are summed by those lengths, as they were when they were stored",
-                    next="give these models the same above_prompt_tokens, or use the table for another ledger",
-                )
-        resumed = [e.RunResumed(reason="budget")] if "budget" in state.pauses else []  # it may be for want of a price
-        writer.append([e.PricesQuoted(table=table), *resumed])
 
 
 def _no_events(events: Sequence[e.AnyEvent], results: Sequence[ResultBlock] = ()) -> None:
@@ -831,11 +548,6 @@ def _no_events(events: Sequence[e.AnyEvent], results: Sequence[ResultBlock] = ()
 
 def _without_items(path: Path) -> PausedError:
     return PausedError("no items were taken in yet; nothing was sent", next=f"ledger run ITEMS --ledger {path}")
-
-
-def _require_file(path: Path) -> None:
-    if not path.exists():
-        raise UsageError(f"there is no ledger {path}", next=f"ledger run ITEMS --ledger {path}")
 
 
 def _require_origin(state: RunState, origin: str, path: Path) -> None:
@@ -859,10 +571,6 @@ def _require_taken(state: RunState, path: str, ledger: Path, *, add: bool) -> No
         )
 
 
-def _custom_ids(log: SqliteLog, wanted: Sequence[int]) -> Iterator[str]:
-    return (payload.custom_id for payload in log.request_payloads(wanted))
-
-
 def _origin(base_url: str) -> str:
     """Return a base URL without userinfo, query and trailing slash: no byte of a secret is ever recorded."""
     parts = urlsplit(base_url)
@@ -874,34 +582,6 @@ def _origin(base_url: str) -> str:
         )
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
-
-
-def _recorded_prices(state: RunState, path: Path) -> PriceTable:
-    if state.prices is None:
-        raise UsageError("no prices are recorded yet: nothing was sent", next=f"ledger resume {path}")
-    return state.prices
-
-
-def prices_today() -> PriceTable:
-    """Return the prices that a run would record if it began today."""
-    return quote(_today(SystemClock()))
-
-
-def price_list_today(model: str | None = None) -> PriceList:
-    """Return today's prices read out: of all models, or of one.
-
-    Raises:
-        UsageError: there is no price for this model.
-    """
-    return price_list(prices_today(), _today_date(SystemClock()), model=model)
-
-
-def _today_date(clock: SystemClock) -> date:
-    return date.fromisoformat(_today(clock))
-
-
-def _today(clock: SystemClock) -> str:
-    return datetime.fromtimestamp(clock.now() / MICROSECONDS_PER_SECOND, UTC).date().isoformat()
 
 
 def default_ledger(items: str | Path, *, simulate: bool) -> Path:

@@ -173,7 +173,7 @@ def test_a_bug_is_one_line_and_the_way_to_its_traceback(finished: Path, monkeypa
     def broken(*_: object) -> None:
         raise RuntimeError("the sky fell")
 
-    monkeypatch.setattr("ledger.ledger.load_state", broken)
+    monkeypatch.setattr("ledger.reading.load_state", broken)
     plain = invoke("status")
     assert (plain.exit_code, plain.stdout) == (70, "")
     assert plain.stderr == (
