@@ -32,12 +32,16 @@ def load_state(log: EventLog, upto: int | None = None, *, proven: bool = False) 
     after = state.position if state is not None else 0
     rows: Iterable[Recorded] = log.read(after, upto)
     if proven:
-        rows = _proven(log, after, log.head.position if upto is None else upto, rows)
+        rows = proven_rows(log, after, log.head.position if upto is None else upto, rows)
     return fold(((row.position, row.at, e.decode(row.type_name, row.data)) for row in rows), state)
 
 
-def _proven(log: EventLog, after: int, upto: int, rows: Iterable[Recorded]) -> Iterator[Recorded]:
-    """Yield the rows up to a position as long as each follows from the one before it, and all are there."""
+def proven_rows(log: EventLog, after: int, upto: int, rows: Iterable[Recorded]) -> Iterator[Recorded]:
+    """Yield the rows up to a position as long as each follows from the one before it, and all are there.
+
+    Raises:
+        CorruptLogError: one does not, or is missing.
+    """
     before = next(iter(log.read(after - 1, after)), None) if after else None
     prev = before.hash if before is not None else GENESIS
     ledger_id = log.ledger_id

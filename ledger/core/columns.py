@@ -6,6 +6,7 @@ Columns are owned by the fold and changed in place: copying tuples per event wou
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from ledger.core.events import OUTCOMES, Outcome
@@ -134,6 +135,29 @@ class OrdinalQueue:
         for start, end in self:
             kept += to_ranges([ordinal for ordinal in range(start, end) if ordinal not in unwanted])
         self._become(kept)
+
+    def discard(self, ordinal: int) -> bool:
+        """Remove one ordinal and return whether it was there; the ranges must ascend, as before the first sending.
+
+        Quick where ordinals ascend from call to call, however many there are: what is cut stands near the end.
+        """
+        at = bisect_right(self.ranges, ordinal, self.skipped)
+        if not (at - self.skipped) % 2:
+            return False
+        start, end = self.ranges[at - 1], self.ranges[at]
+        if start == ordinal and end == ordinal + 1:
+            if at - 1 == self.skipped:
+                self.skipped += 2
+            else:
+                del self.ranges[at - 1 : at + 1]
+        elif start == ordinal:
+            self.ranges[at - 1] = ordinal + 1
+        elif end == ordinal + 1:
+            self.ranges[at] = ordinal
+        else:
+            self.ranges[at:at] = array("I", (ordinal, ordinal + 1))
+        self.size -= 1
+        return True
 
     def _become(self, ranges: list[int]) -> None:
         self.ranges = array("I")

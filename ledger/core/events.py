@@ -239,6 +239,48 @@ class PricesQuoted(Event, frozen=True, kw_only=True):
     table: PriceTable
 
 
+# ── answers of another ledger ───────────────────────────────────────────────────────────────────────────────────
+
+
+class ReuseOpened(Event, frozen=True, kw_only=True):
+    """A person named another ledger, whose answers are to be taken for requests that ask the very same.
+
+    ``position`` and ``hash`` (hex) are that ledger's head as it was then: nothing behind it is taken.
+    """
+
+    reuse: int
+    path: str
+    ledger_id: str
+    position: int
+    hash: str
+
+
+class AnswerReused(Event, frozen=True, kw_only=True, gc=False):
+    """A request that was never sent got the answer of another ledger, whose body is the same byte for byte; it is free.
+
+    ``digest`` is that of the row as it is stored here, ``position`` where the other ledger stored it. ``chunk``,
+    ``submission`` and ``source_ordinal`` are what its wire id tells: the request that was asked. ``ledger_id`` is whose
+    request it was, where the other ledger itself had taken the answer from a third one.
+    """
+
+    ordinal: int
+    reuse: int
+    digest: str
+    position: int
+    chunk: int
+    submission: int
+    source_ordinal: int
+    ledger_id: str = ""
+
+
+class ReuseClosed(Event, frozen=True, kw_only=True):
+    """There is nothing more to take from the other ledger; ``abandoned`` when a person gave up what was left."""
+
+    reuse: int
+    taken: int
+    abandoned: bool = False
+
+
 # ── sealing and submitting ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -603,6 +645,9 @@ AnyEvent: TypeAlias = (
     | IntakeCompleted
     | IntakeAbandoned
     | PricesQuoted
+    | ReuseOpened
+    | AnswerReused
+    | ReuseClosed
     | ChunkSealed
     | ChunkDissolved
     | RequestRejected

@@ -26,6 +26,7 @@ from ledger.core.evolving_chunks import (
     submission_event,
 )
 from ledger.core.evolving_requests import being_read, request_built, result_stored, source_event
+from ledger.core.evolving_reuse import answer_reused, reuse_event
 from ledger.core.prices import Pricer
 from ledger.core.state import (
     BRAKES,
@@ -125,6 +126,10 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
         case e.ItemRejected():
             source = being_read(state, position, event)
             state.sources[source.source] = replace(source, rejected=source.rejected + 1)
+        case e.AnswerReused():
+            answer_reused(state, position, event)
+        case e.ReuseOpened() | e.ReuseClosed():
+            reuse_event(state, position, event)
         case e.PricesQuoted():
             state.prices, state.pricer = event.table, Pricer(event.table)
         case e.RequestRejected():

@@ -8,9 +8,9 @@ from ledger.core import events as e
 from ledger.core.columns import Columns, OrdinalQueue
 from ledger.core.items import Defaults
 from ledger.core.prices import Pricer, PriceTable
-from ledger.core.state import Chunk, Failure, RunState, Source, SpentKey
+from ledger.core.state import Chunk, Failure, Reuse, RunState, Source, SpentKey
 
-MEMO_VERSION = 5
+MEMO_VERSION = 6
 """Raised whenever what a state holds changes: memos of other versions are not read."""
 
 
@@ -31,6 +31,8 @@ class _Memo(msgspec.Struct, kw_only=True):
     classes: list[e.ClassDeclared]
     class_requests: list[int]
     class_bytes: list[int]
+    reuses: dict[int, Reuse]
+    reused: dict[int, int]
     asked: int
     outcomes: dict[e.Outcome, int]
     chunks: dict[int, Chunk]

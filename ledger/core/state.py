@@ -59,6 +59,8 @@ from ledger.core.prices import Pricer, PriceTable, Usage
 
 BRAKES = ("canary", "breaker")
 """Pauses for too many errors."""
+REUSED_FROM = 1 << 31
+"""Numbers of chunks end here: beyond it they are those of reuses, whose rows lie beside those of chunks."""
 EXAMPLES_AT_MOST = 3
 """Items that are remembered by name for a kind of error."""
 
@@ -189,6 +191,19 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int = 0
 
 
+class Reuse(msgspec.Struct, frozen=True, kw_only=True):
+    """Another ledger whose answers are taken; ``last`` is the request that got one last."""
+
+    reuse: int
+    path: str
+    ledger_id: str
+    position: int
+    hash: str
+    taken: int = 0
+    last: int = -1
+    status: Literal["open", "completed", "abandoned"] = "open"
+
+
 class Failure(msgspec.Struct, frozen=True):
     """How often in a row a command failed, when last, and how long the service asked to wait."""
 
@@ -267,6 +282,8 @@ class RunState:
         "recovered_position",
         "released_outcomes",
         "retries",
+        "reused",
+        "reuses",
         "server_date",
         "sources",
         "spent",
@@ -294,6 +311,8 @@ class RunState:
         self.class_requests: list[int] = []
         self.class_bytes: list[int] = []
         self.columns = Columns()
+        self.reuses: dict[int, Reuse] = {}
+        self.reused: dict[int, int] = {}  # of each class
         self.asked = 0
         self.outcomes: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
         self.fresh: dict[int, OrdinalQueue] = {}

@@ -7,7 +7,7 @@ checkpoints. The log only grows, so what is read page by page is consistent all 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ledger.store.chain import GENESIS
 from ledger.store.payloads import decode_requests, decode_results
 
 _PAGE_ROWS = 1000
+_PARAMETERS = 500
 _ROW_TYPES = [int, int, str, str, bytes]
 
 
@@ -111,6 +112,48 @@ class StoredRows:
         for row in self._select(query, (block_id,)):
             return decode_results(ResultBlock(*row))
         raise self._corrupt(f"the block of results {block_id} is in the index and not in the table")
+
+    def rows_at(self, positions: Sequence[int]) -> list[Recorded]:
+        """Return the rows at these positions, which ascend.
+
+        Raises:
+            CorruptLogError: one is not there, or cannot be read.
+        """
+        rows: list[Recorded] = []
+        for first in range(0, len(positions), _PARAMETERS):
+            some = tuple(positions[first : first + _PARAMETERS])
+            marks = ",".join("?" * len(some))
+            columns = "position, at, type, data, hash"
+            query = f"SELECT {columns} FROM event WHERE position IN ({marks}) ORDER BY position"  # noqa: S608 - no values
+            rows += map(Recorded._make, self._select(query, some))
+        if [row.position for row in rows] != list(positions) or (rows and not _are_whole(rows)):
+            raise self._corrupt("an event is missing, or a column has a value of another type")
+        return rows
+
+    def result_rows(self, chunk: int, ordinals: Iterable[int]) -> Iterator[ResultPayload]:
+        """Yield the stored row of each ordinal in a chunk; while the ordinals ascend, each block is unpacked once.
+
+        Raises:
+            CorruptLogError: a row is not there, or not what was written.
+        """
+        rows: dict[int, ResultPayload] = {}
+        for ordinal in ordinals:
+            if ordinal not in rows:
+                rows = {payload.ordinal: payload for payload in self._block_with(chunk, ordinal)}
+            yield rows[ordinal]
+
+    def _block_with(self, chunk: int, ordinal: int) -> list[ResultPayload]:
+        query = "SELECT id, last FROM result_block WHERE chunk = ? AND first <= ? ORDER BY first DESC, id"
+        for block_id, last in self._select(query, (chunk, ordinal)):
+            if last >= ordinal:  # blocks of different appends overlap: it may lie in another one
+                rows = self._result_rows(block_id)
+                if any(payload.ordinal == ordinal for payload in rows):
+                    return rows
+        raise CorruptLogError(
+            "the row of a result is not stored",
+            where=f"request {ordinal}, chunk {chunk}",
+            next=f"ledger replay --audit {self.path}",
+        )
 
     def load_snapshot(self) -> tuple[int, bytes] | None:
         """Return the newest memo that is whole and not beyond the end of the log."""
