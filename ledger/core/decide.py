@@ -252,11 +252,9 @@ def _last_scan_due(state: RunState) -> bool:
 
 
 def _inspect(state: RunState, now: int, plan: Plan) -> None:
-    plan.commands += [
-        Inspect(batch)
-        for batch in sorted(to_inspect(state))
-        if all(is_ready(state, now, plan, f"{what}:{batch}") for what in ("inspect", "weigh"))
-    ]
+    for batch in sorted(to_inspect(state)):
+        if all(is_ready(state, now, plan, f"{what}:{batch}") for what in ("inspect", "weigh")):
+            plan.commands.append(Inspect(batch))
 
 
 def _open_batches(chunks: list[Chunk], now: int) -> str:
