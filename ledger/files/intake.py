@@ -21,6 +21,7 @@ from ledger.core.chunks import item_size_bytes
 from ledger.core.columns import WITHDRAWN
 from ledger.core.errors import InputError
 from ledger.core.items import Defaults, ItemParser, Problem, Request, same_body, too_large
+from ledger.core.shapes import LineParser
 from ledger.core.state import RunState, Source
 from ledger.files.lines import STDIN, LineReader
 from ledger.ports import EventLog, RequestBlock, RequestPayload
@@ -115,7 +116,7 @@ class Intake:
         self._rejects_name = rejects_name
         self._progress = progress
         state = writer.state
-        self._parser = ItemParser(state.defaults, datetime.datetime.now(datetime.UTC).date())
+        self._parser = LineParser(ItemParser(state.defaults, datetime.datetime.now(datetime.UTC).date()))
         self._opaque = state.policy.opaque_ids
         self._skip_invalid = state.policy.skip_invalid
         self._classes = {
