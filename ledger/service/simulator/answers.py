@@ -85,7 +85,7 @@ def decide_outcomes(columns: Columns, settings: Settings, reached: int, unreache
     for index in range(columns.count):
         at = index * DIGEST_BYTES
         digest, attempt = columns.digests[at : at + DIGEST_BYTES], columns.attempts[index]
-        chance = blake2b(digest, digest_size=8, key=key, salt=attempt.to_bytes(16, "little")).digest()
+        chance = chance_of(digest, attempt, key)
         number = shape_numbers[index]
         if int.from_bytes(chance[:2], "little") >= reached:
             codes[index] = unreached
@@ -101,6 +101,11 @@ def decide_outcomes(columns: Columns, settings: Settings, reached: int, unreache
                 code = END_TURN
             codes[index] = code
     return bytes(codes)
+
+
+def chance_of(digest: bytes, attempt: int, key: bytes) -> bytes:
+    """Return 8 bytes that decide about one attempt of a request; the first two are when it is due, of ``WHOLE``."""
+    return blake2b(digest, digest_size=8, key=key, salt=attempt.to_bytes(16, "little")).digest()
 
 
 def _fixed_outcome(shape: Shape) -> int | None:

@@ -31,9 +31,8 @@ from ledger.service.simulator.answers import (
     count_kind,
     decide_outcomes,
 )
+from ledger.service.simulator.caches import Caches
 from ledger.service.simulator.envelope import (
-    CACHE_ONE_HOUR,
-    CACHE_READ,
     DIGEST_BYTES,
     Columns,
     Envelope,
@@ -57,7 +56,6 @@ EXPIRES_AFTER = 24 * HOUR  # from creation (batch processing guide)
 RESULTS_FOR = 29 * 24 * HOUR  # from creation, not from the end (batch processing guide)
 PAGE_MAXIMUM = 1000  # SDK types/messages/batch_list_params.py
 PAGE_DEFAULT = 20
-_CACHE_MISS_OF = 32  # one marked request in so many misses a warm cache: hits are best effort (prompt caching guide)
 
 Status = Literal["in_progress", "canceling", "ended"]
 
@@ -203,7 +201,7 @@ class Simulator:
         self._keep = keep
         self._by_creation: list[tuple[int, int, str]] = []  # ascending (created_at, ordinal, id)
         self._attempts: dict[bytes, int] = {}  # digest of a body → batches that held it
-        self._warm_until: dict[int, int] = {}  # digest of a cached prefix → instant
+        self._caches = Caches(settings)
         self._calls: dict[str, int] = {}
         self._allowance, self._allowance_at = float(settings.calls_per_minute_maximum), 0
 
@@ -266,12 +264,14 @@ class Simulator:
         queued = self.queued(now)
         if queued + envelope.columns.count > self.settings.queue_maximum:
             raise NAMED_REFUSALS["queue_limit"]()
-        return self._accept(self._judged(envelope, now + late), now + late, traits, is_foreign=False)
+        turnaround = self._turnaround(traits)
+        columns = self._judged(envelope, now + late, turnaround)
+        return self._accept(columns, now + late, turnaround, traits, is_foreign=False)
 
     def create_foreign(self, count: int, now: int, traits: Traits = PLAIN) -> Batch:
         """Have somebody else make a batch of so many requests in this workspace, past every limit."""
         columns = stranger_columns(count, self._batch_id(len(self.batches)), self.settings.seed)
-        return self._accept(columns, now, traits, is_foreign=True)
+        return self._accept(columns, now, self._turnaround(traits), traits, is_foreign=True)
 
     def queued(self, now: int) -> int:
         """Return the requests in unfinished batches, everybody's (rate limits page: the processing queue)."""
@@ -364,12 +364,15 @@ class Simulator:
         self._keep(record)
         self.apply(record)
 
-    def _accept(self, columns: Columns, created_at: int, traits: Traits, *, is_foreign: bool) -> Batch:
-        ordinal = len(self.batches)
+    def _turnaround(self, traits: Traits) -> int:
+        """Return how long the next batch takes."""
         shortest, longest = self.settings.turnaround_minimum_seconds, self.settings.turnaround_maximum_seconds
-        seconds = shortest + (longest - shortest) * self._draw(f"turnaround/{ordinal}") / 2**64
+        seconds = shortest + (longest - shortest) * self._draw(f"turnaround/{len(self.batches)}") / 2**64
         turnaround = _microseconds(seconds) if traits.turnaround is None else traits.turnaround
-        turnaround = max(turnaround, 1)  # no batch has ended in the answer to its own creation
+        return max(turnaround, 1)  # no batch has ended in the answer to its own creation
+
+    def _accept(self, columns: Columns, created_at: int, turnaround: int, traits: Traits, *, is_foreign: bool) -> Batch:
+        ordinal = len(self.batches)
         batch_id = self._batch_id(ordinal)
         self._commit(Accepted(ordinal, batch_id, created_at, turnaround, columns, traits, is_foreign))
         return self.batches[batch_id]
@@ -382,21 +385,13 @@ class Simulator:
             return
         for digest in set(_digests(accepted.columns)):
             self._attempts[digest] = self._attempts.get(digest, 0) + 1
-        for prefix, mode in accepted.columns.prefixes:
-            time_to_live = HOUR if mode == CACHE_ONE_HOUR else HOUR // 12
-            until = accepted.created_at + accepted.turnaround + time_to_live
-            self._warm_until[prefix] = max(self._warm_until.get(prefix, 0), until)
+        self._caches.keep(accepted.columns.prefixes)
 
-    def _judged(self, envelope: Envelope, created_at: int) -> Columns:
+    def _judged(self, envelope: Envelope, created_at: int, turnaround: int) -> Columns:
         """Return the columns with what only the service's memory knows: attempts, and cache hits."""
         columns = envelope.columns
         attempts = bytes(min(self._attempts.get(digest, 0) + 1, 255) for digest in _digests(columns))
-        modes, prefixes = bytearray(columns.cache_modes), dict[int, int]()
-        for index, prefix in envelope.marked_prefixes.items():
-            is_warm = prefix in prefixes or self._warm_until.get(prefix, 0) > created_at
-            prefixes.setdefault(prefix, modes[index])
-            if is_warm and columns.digests[index * DIGEST_BYTES + 14] % _CACHE_MISS_OF:
-                modes[index] = CACHE_READ
+        modes, entries = self._caches.judge(envelope, attempts, created_at, turnaround)
         return Columns(
             columns.count,
             columns.wire_ids,
@@ -407,8 +402,8 @@ class Simulator:
             columns.shapes,
             attempts,
             columns.cached_tokens,
-            bytes(modes),
-            tuple(prefixes.items()),
+            modes,
+            entries,
         )
 
     def _draw(self, name: str) -> int:

@@ -71,7 +71,7 @@ class Columns(msgspec.Struct, frozen=True):
         attempts: u8 a request: how many batches with this body were accepted, this one included.
         cached_tokens: u32 a request, the length of the marked prefix; empty if no request marks one.
         cache_modes: u8 a request, one of the ``CACHE_`` numbers; empty if no request marks a prefix.
-        prefixes: the distinct cached prefixes as (digest, mode).
+        prefixes: the cache entries that it leaves behind, as (digest of the prefix, readable since, until).
     """
 
     count: int
@@ -84,7 +84,7 @@ class Columns(msgspec.Struct, frozen=True):
     attempts: bytes = b""
     cached_tokens: bytes = b""
     cache_modes: bytes = b""
-    prefixes: tuple[tuple[int, int], ...] = ()
+    prefixes: tuple[tuple[int, int, int], ...] = ()
 
 
 class Envelope(msgspec.Struct):

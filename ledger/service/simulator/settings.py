@@ -52,6 +52,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         queue_maximum: batch requests in the processing queue, all unfinished batches together: 200,000, 300,000 and
             500,000 on the tiers Start, Build and Scale (rate limits page, 2026-10-08).
         calls_per_minute_maximum: over all batch endpoints, 0 for none: 1,000, 2,000 and 4,000 on the same tiers.
+        cache_lag_share: the share of a batch's turnaround after which others can read what one of its requests wrote
+            to the prompt cache. With 0.3, three in ten requests of a batch without an entry write one of their own; the
+            real share is somewhere between 2 % and 70 % (batch guide).
+        cache_across_batches: whether a batch reads what an earlier one wrote. It is advised to count on it ("Prompt
+            caching"), and nowhere promised.
         mix: shares of outcomes.
         faults: what goes wrong.
     """
@@ -64,5 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     output_tokens_maximum: int = 400
     queue_maximum: int = 500_000
     calls_per_minute_maximum: int = 0
+    cache_lag_share: float = 0.3
+    cache_across_batches: bool = True
     mix: Mix = Mix()
     faults: Faults = NO_FAULTS
