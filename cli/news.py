@@ -34,6 +34,16 @@ def _intake(event: e.IntakeCompleted, _: RunState) -> Iterator[News]:
     yield News(", ".join(said))
 
 
+def _reuse(event: e.ReuseOpened, _: RunState) -> Iterator[News]:
+    yield News(f"taking answers from {event.path}, as it stands at position {event.position:,}")
+
+
+def _reused(event: e.ReuseClosed, state: RunState) -> Iterator[News]:
+    end = "; what was left of them is given up" if event.abandoned else ""
+    left = counted(state.pending, "request")
+    yield News(f"{counted(event.taken, 'answer')} taken from {state.reuses[event.reuse].path}{end}; {left} to be asked")
+
+
 def _created(event: e.BatchCreated, _: RunState) -> Iterator[News]:
     yield News(f"batch {event.batch} created: chunk {event.chunk}, {counted(event.total, 'request')}")
 
@@ -135,6 +145,8 @@ def _recovered(event: e.LedgerRecovered, _: RunState) -> Iterator[News]:
 
 _TELLERS: dict[type[e.AnyEvent], Callable[[Any, RunState], Iterator[News]]] = {
     e.IntakeCompleted: _intake,
+    e.ReuseOpened: _reuse,
+    e.ReuseClosed: _reused,
     e.BatchCreated: _created,
     e.StatusPolled: _polled,
     e.BatchCollected: _collected,

@@ -149,6 +149,12 @@ policy_options: Callable[[F], F] = _all(
     chunk_options,
     prices_option,
     brake_options,
+    click.option(
+        "--reuse",
+        metavar="LEDGER",
+        multiple=True,
+        help="Take answers to the very same requests from another ledger, for nothing.",
+    ),
     click.option("--max-attempts", type=int, metavar="N", help="Times that an item is sent, at most.  [3]"),
     click.option("--poll", "poll_seconds", type=Duration(), metavar="DURATION", help="How often to ask.  [60s]"),
     click.option(
@@ -203,7 +209,7 @@ def choices_of(said: dict[str, Any]) -> Any:
         said["canary"] = "never"
     elif said.get("canary_requests") is not None:
         said["canary"] = "always"
-    for name in ("betas", "allowed_models"):
+    for name in ("betas", "allowed_models", "reuse"):
         if name in said:
             said[name] = tuple(said[name]) or None
     return Choices(**said)

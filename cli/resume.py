@@ -13,6 +13,7 @@ from .options import choices_of, conduct_options, find_ledger, ledger_operand, p
 @ledger_operand
 @click.option("--lift", metavar="REASON", multiple=True, help="Lift a pause; `ledger status` names them.")
 @click.option("--release-canary", is_flag=True, help="Send the rest although the first items went badly.")
+@click.option("--forget-reuse", is_flag=True, default=None, help="Pay for what was to be taken from another ledger.")
 @policy_options
 @service_options
 @conduct_options

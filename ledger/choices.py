@@ -31,7 +31,8 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
 
     The first seven are run defaults: they are part of what is asked, and a later run with other ones is refused.
     Durations are seconds. ``prices`` is a file that holds the price table to count with. ``max_cost`` is what the whole
-    ledger may cost, in dollars, or ``none``; ``max_error_rate`` is a share: ``0.01`` or ``1%``.
+    ledger may cost, in dollars, or ``none``; ``max_error_rate`` is a share: ``0.01`` or ``1%``. ``reuse`` are ledgers
+    whose answers are taken for equal requests; ``forget_reuse`` gives up what was not taken yet.
     """
 
     model: str | None = None
@@ -58,6 +59,8 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     canary_requests: int | None = None
     canary_wait_seconds: float | None = None
     max_error_rate: str | None = None
+    reuse: tuple[str, ...] | None = None
+    forget_reuse: bool | None = None
 
 
 def merged_defaults(recorded: Defaults, choices: Choices) -> Defaults:

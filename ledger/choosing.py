@@ -12,6 +12,7 @@ from ledger.core.errors import UsageError
 from ledger.core.items import Defaults, check_defaults
 from ledger.core.pricefile import other_steps, read_price_file
 from ledger.core.requests import tolerating
+from ledger.reusing import forgotten, opened
 from ledger.runner import Writer
 
 SIMULATOR = "simulator"
@@ -62,6 +63,9 @@ def choose(writer: Writer, path: Path, today: str, choices: Choices) -> None:
     writer.append(budget_events(state, choices))
     if choices.prices is not None:
         _choose_prices(writer, choices.prices, today)
+    if choices.forget_reuse:
+        writer.append(forgotten(state))
+    writer.append(opened(state, choices.reuse or ()))
 
 
 def _choose_prices(writer: Writer, path: str, today: str) -> None:

@@ -34,6 +34,7 @@ from ledger.core.errors import LockedError, PausedError, UsageError
 from ledger.core.preview import Preview
 from ledger.core.prices import quote
 from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events
+from ledger.core.reuse import place_of
 from ledger.core.state import RunState
 from ledger.core.units import MICROSECONDS_PER_SECOND
 from ledger.counting import Counted
@@ -49,6 +50,7 @@ from ledger.reading import (
     today_date,
 )
 from ledger.recovery import recover
+from ledger.reusing import take_all
 from ledger.runner import Listener, Runner, Writer
 from ledger.store import faults, inbox
 from ledger.store.copy import copy_ledger
@@ -239,11 +241,14 @@ class Ledger(Reading):
         state = writer.state
         if state.prices is None:
             writer.append([e.PricesQuoted(table=quote(today(self._clock)))])
+        if not log.needs_recovery:  # else what waits may have been sent: that must be known first
+            take_all(writer, self.path, self._stop.is_set)
         if confirm is not None:
             self._ask_first(writer, confirm, is_new=is_new)
         require_agreement(state, str(self.path))
         if log.needs_recovery:
             self._recover(writer, gateway)
+            take_all(writer, self.path, self._stop.is_set)
         writer.append([e.RunResumed(reason=r, by="service") for r in _SERVICE_PAUSES if r in state.pauses])
         self._runner = Runner(
             writer,
@@ -508,6 +513,7 @@ class Ledger(Reading):
             writer = Writer(log, load_state(log, proven=True), self._clock, self._listener)
             if log.needs_recovery:
                 stored = {chunk: sum(rows.values()) for chunk, rows in writer.state.stored.items()}
+                stored |= {place_of(number): reuse.taken for number, reuse in writer.state.reuses.items()}
                 log.drop_unlogged(len(writer.state.columns), stored)
             tool = version("claude-batch-ledger")
             if not writer.state.position:

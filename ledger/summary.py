@@ -12,6 +12,7 @@ from ledger.core.budget import open_purse
 from ledger.core.columns import FINAL, STATUS_OF_OUTCOME
 from ledger.core.costs import RequestClass, cost_report, plain
 from ledger.core.looking import RETENTION_US
+from ledger.core.reuse import reused_count
 from ledger.core.spending import cost_groups
 from ledger.core.state import TERMINAL, Chunk, RunState, accepted
 from ledger.core.units import format_instant
@@ -44,6 +45,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     ``asked`` counts requests, ``pending`` those without an outcome, ``rejected`` lines that were no items and were
     skipped. ``cost_usd`` is what was spent at batch price, None while a price is unknown; ``standard_usd`` what it
     would have been. ``failed_ids`` are the custom_ids of items that ended neither ok nor accepted, at most 1,000.
+    ``reused`` counts answers that were taken from other ledgers, ``reused_from`` names these.
     ``errors`` are the kinds of errors met most, where the run is stopped for too many; ``budget`` is None without one.
     """
 
@@ -67,6 +69,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     next: str
     errors: tuple[ErrorMet, ...] = ()
     budget: Budget | None = None
+    reused: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +180,8 @@ def summarize(
         next=next_command(state, ledger),
         errors=errors,
         budget=_budget(state),
+        reused=reused_count(state),
+        reused_from=tuple(dict.fromkeys(reuse.path for reuse in state.reuses.values() if reuse.taken)),
     )
 
 

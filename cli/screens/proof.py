@@ -18,6 +18,7 @@ from .money import usd, usd_column
 from .tables import counted, table
 
 _STEPS: dict[Step, str] = {
+    "reused": "answers taken from other ledgers, for nothing",
     "count": "first attempts that were not billed, or are pending",
     "input": "prompts longer or shorter in tokens",
     "output": "answers longer or shorter",

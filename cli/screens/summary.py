@@ -16,6 +16,8 @@ def summary_screen(summary: Summary) -> str:
     """Return the summary as a table: what, how much, and a remark."""
     rows = [("asked", f"{summary.asked:,}", f"{counted(summary.batches, 'batch')} made")]
     rows += [(outcome, f"{count:,}", "") for outcome, count in summary.outcomes.items()]
+    if summary.reused:
+        rows.append(("reused", f"{summary.reused:,}", f"answers of {', '.join(summary.reused_from)}, at no cost"))
     if summary.pending:
         at_service = f"{counted(summary.open_batches, 'batch')} at the service" if summary.open_batches else ""
         rows.append(("pending", f"{summary.pending:,}", at_service))

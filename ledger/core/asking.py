@@ -8,11 +8,20 @@ from collections.abc import Iterable
 from ledger.core.columns import WITHDRAWN
 from ledger.core.costs import RequestClass, bytes_per_token
 from ledger.core.prices import steps_of_model
-from ledger.core.state import RunState
+from ledger.core.state import REUSED_FROM, RunState
 
 
-def asked_classes(state: RunState) -> list[RequestClass]:
-    """Return everything that was ever asked, sent or not, in groups that are estimated alike."""
+def asked_classes(state: RunState, *, without_reused: bool = False) -> list[RequestClass]:
+    """Return everything that was ever asked, sent or not, in groups that are estimated alike.
+
+    Args:
+        state: the run.
+        without_reused: leave out what has the answer of another ledger.
+    """
+    if without_reused and state.reused:
+        status, chunk = state.columns.status, state.columns.chunk
+        kept = (o for o in range(len(status)) if status[o] != WITHDRAWN and chunk[o] <= REUSED_FROM)
+        return classes_of(state, kept)
     if any(_step_limits_bytes(state, one.model) for one in state.classes):
         status = state.columns.status
         return classes_of(state, (ordinal for ordinal in range(len(status)) if status[ordinal] != WITHDRAWN))

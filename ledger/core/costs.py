@@ -46,7 +46,8 @@ class CostGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Usage summed over results that are priced and reported alike.
 
     ``tier`` is ``usage.service_tier``, empty where the service did not say; ``step`` is as ``step_of`` returns it;
-    ``cause`` is why the money brought no answer, empty where it did (see ``waste_cause``); ``lane`` is the priority.
+    ``cause`` is why the money brought no answer, empty where it did (see ``waste_cause``), or ``reused`` where another
+    ledger has paid for the answer, which then is of attempt 0; ``lane`` is the priority.
     """
 
     model: str
@@ -259,7 +260,7 @@ def _row_key(group: CostGroup, by: By) -> str:
         case "lane":
             return str(group.lane)
         case "cause":
-            return (group.cause or ANSWERS) if group.billed else NOT_BILLED
+            return (group.cause or ANSWERS) if group.billed else group.cause or NOT_BILLED
 
 
 def paid_rates(table: PriceTable, group: CostGroup) -> Rates | None:

@@ -14,6 +14,7 @@ import msgspec
 
 from ledger.core.costs import CostReport, Discount, plain
 from ledger.core.errors import UsageError
+from ledger.core.reuse import reused_count
 from ledger.core.state import RunState
 from ledger.core.units import format_instant
 
@@ -149,7 +150,8 @@ def _outcomes(state: RunState) -> str:
     counts = [f"{count} {outcome}" for outcome, count in state.outcomes.items() if count]
     if state.unfinished:
         counts.append(f"{state.unfinished} pending")
-    return ", ".join(counts) or "none"
+    reused = reused_count(state)
+    return (", ".join(counts) or "none") + (f"; {reused} of them reused from other ledgers" if reused else "")
 
 
 def _usd(amount: Decimal | None) -> str:

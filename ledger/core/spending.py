@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from ledger.core.columns import ordinals
 from ledger.core.costs import CostGroup, waste_cause
 from ledger.core.events import TwinFound
-from ledger.core.prices import TIER_BATCH, steps_of_model
+from ledger.core.models import find_model
+from ledger.core.prices import TIER_BATCH, Usage, steps_of_model
+from ledger.core.reuse import REUSED
 from ledger.core.state import Chunk, RunState
 from ledger.core.units import format_instant
 
@@ -48,9 +50,31 @@ def cost_groups(state: RunState, twins: Iterable[TwinFound] | None = None) -> It
             usage=spent.usage,
             lane=chunk.priority,
         )
+    for class_id, requests in state.reused.items():
+        yield _reused_group(state, class_id, requests)
     for twin in (*state.twins.values(), *state.acknowledged.values()) if twins is None else twins:
         if twin.usage is not None:
             yield _twin_group(state, twin)
+
+
+def _reused_group(state: RunState, class_id: int, requests: int) -> CostGroup:
+    """Return the answers that were taken from other ledgers, which cost nothing."""
+    one = state.classes[class_id]
+    known = find_model(one.model)
+    return CostGroup(
+        model=one.model if known is None else known.resolved,
+        attempt=0,
+        batch=REUSED,
+        day=REUSED,
+        tier=TIER_BATCH,
+        geo=one.geo,
+        step="",
+        billed=False,
+        cause=REUSED,
+        requests=requests,
+        usage=Usage(),
+        lane=one.priority,
+    )
 
 
 def _day_of(chunk: Chunk) -> str:

@@ -3,6 +3,7 @@
 The estimate is that of the preview, made again from the recorded requests with the recorded prices; the last figure is
 what the results cost. Between the two, one thing after another is put to what it was, in this order:
 
+* reused: what was taken from other ledgers, for nothing;
 * count: as many requests as were billed at their first attempt (not those that failed, were free, or are pending);
 * input: the prompt lengths that the service counted;
 * output: the answers as long as they were;
@@ -34,7 +35,7 @@ from ledger.core.prices import EXACT, PriceTable, Rates, Usage, rates
 from ledger.core.spending import TWIN
 from ledger.core.state import RunState
 
-Step: TypeAlias = Literal["count", "input", "output", "cache", "searches", "price", "retries"]
+Step: TypeAlias = Literal["reused", "count", "input", "output", "cache", "searches", "price", "retries"]
 STEPS: tuple[Step, ...] = get_args(Step)
 
 _DECIMALS = 12
@@ -84,12 +85,14 @@ def waterfall(state: RunState, groups: Iterable[CostGroup]) -> Waterfall | None:
         actual.requests += group.requests
         actual.usage += group.usage
         actual.cost += Fraction(spent[-1])
-    classes = asked_classes(state)
-    estimated = estimate(table, classes).total.cost_usd
-    levels = _levels(table, classes, first) if spent else None
-    if levels is None or estimated is None:
+    estimated = estimate(table, asked_classes(state)).total.cost_usd
+    classes = asked_classes(state, without_reused=True)
+    to_pay = estimate(table, classes).total.cost_usd
+    levels = _levels(table, classes, first) if spent or state.reused else None
+    if levels is None or estimated is None or to_pay is None:
         return None
-    return _as_steps(sum(state.class_requests), estimated, levels[1:], reduce(EXACT.add, spent))
+    paid = reduce(EXACT.add, spent, Decimal(0))
+    return _as_steps(sum(state.class_requests), [estimated, to_pay], levels[1:], paid)
 
 
 def _levels(table: PriceTable, classes: list[RequestClass], first: dict[str, _Actual]) -> list[Fraction] | None:
@@ -140,13 +143,13 @@ def _prompts(base: Rates, used: Usage) -> Fraction:
     return Fraction(base.tokens_usd(msgspec.structs.replace(used, output_tokens=0)))
 
 
-def _as_steps(requests: int, estimated: Decimal, between: list[Fraction], actual: Decimal) -> Waterfall:
+def _as_steps(requests: int, exact: list[Decimal], between: list[Fraction], actual: Decimal) -> Waterfall:
     rounded = [Decimal(round(level * 10**_DECIMALS)).scaleb(-_DECIMALS, EXACT) for level in between]
-    amounts = [estimated, *rounded, actual]
+    amounts = [*exact, *rounded, actual]
     differences = [plain(EXACT.subtract(after, before)) for before, after in pairwise(amounts)]
     return Waterfall(
         requests=requests,
-        estimate_usd=plain(estimated),
+        estimate_usd=plain(exact[0]),
         steps_usd=dict(zip(STEPS, differences, strict=True)),
         actual_usd=plain(actual),
     )

@@ -18,6 +18,7 @@ from ledger.core.errors import CorruptLogError, UsageError
 from ledger.core.evolve import fold
 from ledger.core.findings import Finding, breach
 from ledger.core.state import RunState
+from ledger.files.reusedaudit import ReusedWitness
 from ledger.loading import unpacked_memo
 from ledger.ports import EventLog, Head, ResultPayload
 from ledger.store.chain import verify_chain
@@ -49,7 +50,7 @@ def audit(log: EventLog, *, expect_head: str | None = None) -> AuditReport:
     return audit_log(
         log.read(0, head.position),
         chain=verify_chain(log, stored.expected if stored is not None and comparable else None),
-        witnesses=[PayloadWitness(log, head)],
+        witnesses=[PayloadWitness(log, head), ReusedWitness(log)],
         memo=unpacked_memo(log),
         noted=noted,
         integrity=stored.integrity_problems() if stored is not None else (),

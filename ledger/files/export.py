@@ -21,6 +21,7 @@ from ledger.core.answers import Answer, read_row_whole
 from ledger.core.columns import FINAL, IN_CHUNK, PENDING, STATUS_NAMES, STATUS_OF_OUTCOME
 from ledger.core.errors import CorruptLogError, DiskError, UsageError
 from ledger.core.prices import TIER_BATCH, Pricer
+from ledger.core.reuse import reuse_of
 from ledger.core.state import RunState
 from ledger.files.renaming import with_custom_id
 from ledger.ports import EventLog, RequestPayload, ResultPayload
@@ -49,13 +50,21 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str = ""
 
 
+class ReusedFrom(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger that an answer was taken from: its id, and its file at that time."""
+
+    ledger_id: str
+    ledger: str
+
+
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
     """One item and what came of it: one line of ``ledger results``.
 
     ``outcome`` is one of the documented outcomes, or ``pending``. ``usage`` is as the service said it. ``attempts``
     counts the rows that the service returned for the item. ``cost_usd`` is what the last of them cost (a decimal
-    string; all attempts are in ``ledger costs``), null where a price or the row is not known. ``item`` is the source
-    row, when asked for.
+    string; all attempts are in ``ledger costs``), null where a price or the row is not known. ``reused_from`` is there
+    where the answer was taken from another ledger; its usage is what was billed there. ``item`` is the source row, when
+    asked for.
     """
 
     custom_id: str
@@ -68,6 +77,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     batch_id: str | None
     cost_usd: str | None
     error: Failure | None
+    reused_from: ReusedFrom | msgspec.UnsetType = msgspec.UNSET
     item: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -205,7 +215,8 @@ class _Streams:
         stream = self._open.get(chunk)
         if stream is None:
             self._make_room(ordinal)
-            end = max(self._state.chunks[chunk].ranges[1::2])
+            known = self._state.chunks.get(chunk)  # else they are rows of a reuse, from all over the input
+            end = max(known.ranges[1::2]) if known is not None else len(self._state.columns)
             stream = self._open[chunk] = _Stream(self._log.result_payloads(chunk), end)
         return stream.row(ordinal)
 
@@ -243,6 +254,7 @@ class _Line(msgspec.Struct, gc=False):
     batch_id: str | None
     cost_usd: str | None
     error: Failure | None
+    reused_from: ReusedFrom | msgspec.UnsetType = msgspec.UNSET
     item: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -271,6 +283,7 @@ class _Writer:
         outcome = STATUS_NAMES[status] if status >= FINAL else PENDING_OUTCOME
         chunk = self._state.chunks.get(columns.chunk[ordinal]) if status != PENDING else None
         answer, usage, text = self._read(item)
+        reuse = reuse_of(self._state, ordinal)
         return _encode(
             _Line(
                 custom_id=item.custom_id,
@@ -281,8 +294,9 @@ class _Writer:
                 stop_reason=(answer.stop_reason or None) if answer else None,
                 attempts=columns.attempts[ordinal],
                 batch_id=(chunk.batch or None) if chunk else None,
-                cost_usd=self._cost(ordinal, outcome, answer),
+                cost_usd=_FREE if reuse is not None else self._cost(ordinal, outcome, answer),
                 error=self._error(ordinal, outcome, answer),
+                reused_from=ReusedFrom(ledger_id=reuse.ledger_id, ledger=reuse.path) if reuse else msgspec.UNSET,
                 item=msgspec.Raw(source) if source is not None else msgspec.UNSET,
             )
         )
