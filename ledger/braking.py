@@ -59,7 +59,8 @@ def confirmation(
         is_new: whether requests were taken in just now, or nothing was ever sent.
     """
     before, first_after = state.budget, _first_after(state)
-    if not first_after or not _is_open(state, first_after, is_new=is_new):
+    again = UNCONFIRMED in state.pauses and any(queue.size for queue in state.retries.values())
+    if not (first_after or again) or not _is_open(state, first_after, is_new=is_new):
         return ()
     estimate = preview()
     if not confirm(estimate):

@@ -19,9 +19,10 @@ import msgspec
 from ledger.core import events as e
 from ledger.core.answers import row_wire_id
 from ledger.core.chunks import body_size_bytes, nonce_of, parse_wire_id
-from ledger.core.columns import IN_CHUNK, PENDING, ordinals, to_ranges
+from ledger.core.columns import IN_CHUNK, ordinals, to_ranges
 from ledger.core.errors import PausedError
 from ledger.core.reconcile import LISTING_MARGIN_US
+from ledger.core.reopening import reopened_for_recovery
 from ledger.core.state import TERMINAL, RunState
 from ledger.core.units import DAY_US, MICROSECONDS_PER_SECOND
 from ledger.files.lines import split_lines
@@ -285,7 +286,7 @@ def _adopt(state: RunState, claim: _Claim) -> Sequence[e.AnyEvent]:
     )
     chunk = state.chunks.get(claim.chunk)
     if chunk is None:
-        return [*_undone(state, claim), _sealed(state, claim), adopted]
+        return [*_undone(state, claim), *_asked_again(state, claim), _sealed(state, claim), adopted]
     if not set(claim.ordinals) <= set(ordinals(chunk.ranges)) or chunk.status not in ("sealed", "uncertain"):
         # Both the log and the workspace went on from the same point: a second copy of the ledger was at work.
         twin = e.TwinFound(
@@ -308,7 +309,7 @@ def _sealed(state: RunState, claim: _Claim) -> e.ChunkSealed:
             why="the log was cut back to before they were taken in",
             next="ledger recover --items ITEMS (the same file as before; nothing is sent)",
         )
-    if any(columns.status[o] != PENDING and not _is_unsent(state, columns.chunk[o]) for o in claim.ordinals):
+    if any(columns.status[o] == IN_CHUNK and not _is_unsent(state, columns.chunk[o]) for o in claim.ordinals):
         raise _answered_twice(state, claim)
     first = claim.ordinals[0]
     return e.ChunkSealed(
@@ -321,9 +322,20 @@ def _sealed(state: RunState, claim: _Claim) -> e.ChunkSealed:
     )
 
 
+def _asked_again(state: RunState, claim: _Claim) -> Sequence[e.AnyEvent]:
+    """Open what has an outcome here and is in a batch that the log does not know: a retry that it forgot."""
+    known = [ordinal for ordinal in claim.ordinals if ordinal < len(state.columns)]
+    reopened = reopened_for_recovery(state, known)
+    if not reopened:
+        return ()
+    what = f"batch {claim.seen.batch} asks again what has an outcome: a retry was forgotten, or two copies were at work"
+    finding = e.FindingRecorded(finding="asked_again", detail=what, chunk=claim.chunk, batch=claim.seen.batch)
+    return [finding, *reopened]
+
+
 def _answered_twice(state: RunState, claim: _Claim) -> PausedError:
     columns = state.columns
-    taken = next(o for o in claim.ordinals if columns.status[o] != PENDING)
+    taken = next(o for o in claim.ordinals if columns.status[o] == IN_CHUNK)
     return PausedError(
         f"batch {claim.seen.batch} answers requests that another batch answers too",
         where=f"request {taken}, chunk {columns.chunk[taken]}",

@@ -393,7 +393,7 @@ class Runner:
             nonce=nonce_of(state.ledger_id, number, chunk.submission),
             earlier={nonce_of(state.ledger_id, number, n): n for n in range(1, chunk.submission)},
             waiting=waiting,
-            attempts=bytes(columns.attempts[ordinal] for ordinal in waiting),
+            attempts=bytes(columns.attempts_that_count(ordinal) for ordinal in waiting),
             models=[state.classes[columns.class_id[ordinal]].model for ordinal in waiting],
             stored=dict(state.stored[number]),
             max_attempts=state.policy.max_attempts,

@@ -19,6 +19,8 @@ FINAL = 8
 
 STATUS_OF_OUTCOME: dict[Outcome, int] = {outcome: FINAL + index for index, outcome in enumerate(OUTCOMES)}
 
+OUTCOME_OF_STATUS: dict[int, Outcome] = {status: outcome for outcome, status in STATUS_OF_OUTCOME.items()}
+
 STATUS_NAMES: dict[int, str] = {
     PENDING: "pending",
     IN_CHUNK: "in_chunk",
@@ -27,10 +29,16 @@ STATUS_NAMES: dict[int, str] = {
 }
 
 
-class Columns:
-    """Five columns keyed by ordinal: status, attempts, chunk (0 for none), size in bytes on the wire, class."""
+ATTEMPTS_AT_MOST = 255
 
-    __slots__ = ("attempts", "chunk", "class_id", "size_bytes", "status")
+
+class Columns:
+    """Columns keyed by ordinal: status, attempts, chunk (0 for none), size in bytes on the wire, class.
+
+    ``forgiven`` is how many of the attempts count no more; it reaches to the last request that was ever reopened.
+    """
+
+    __slots__ = ("attempts", "chunk", "class_id", "forgiven", "size_bytes", "status")
 
     def __init__(self) -> None:
         self.status = bytearray()
@@ -38,6 +46,7 @@ class Columns:
         self.chunk = array("I")
         self.size_bytes = array("I")
         self.class_id = array("H")
+        self.forgiven = bytearray()
 
     def __len__(self) -> int:
         return len(self.status)
@@ -50,11 +59,25 @@ class Columns:
         self.size_bytes.append(size_bytes)
         self.class_id.append(class_id)
 
+    def forgive(self, ordinal: int) -> None:
+        """Bound a request's attempts anew; the column is there once somebody has reopened a request."""
+        if ordinal >= len(self.forgiven):
+            self.forgiven.extend(bytes(ordinal + 1 - len(self.forgiven)))
+        self.forgiven[ordinal] = self.attempts[ordinal]
+
+    def attempts_that_count(self, ordinal: int) -> int:
+        """Return how often a request was answered since it was built, or reopened."""
+        if self.attempts[ordinal] == ATTEMPTS_AT_MOST:  # nobody counts further: each reopening is one more
+            return ATTEMPTS_AT_MOST
+        before = self.forgiven[ordinal] if ordinal < len(self.forgiven) else 0
+        return self.attempts[ordinal] - before
+
     def dump(self) -> list[bytes]:
         """Return the columns as bytes, in the order of ``load``; integers in the byte order of the machine."""
         return [
             bytes(self.status),
             bytes(self.attempts),
+            bytes(self.forgiven),
             *(c.tobytes() for c in (self.chunk, self.size_bytes, self.class_id)),
         ]
 
@@ -62,8 +85,8 @@ class Columns:
     def load(cls, parts: list[bytes]) -> Columns:
         """Return the columns that ``dump`` wrote."""
         columns = cls()
-        columns.status, columns.attempts = bytearray(parts[0]), bytearray(parts[1])
-        for column, part in zip((columns.chunk, columns.size_bytes, columns.class_id), parts[2:], strict=True):
+        columns.status, columns.attempts, columns.forgiven = map(bytearray, parts[:3])
+        for column, part in zip((columns.chunk, columns.size_bytes, columns.class_id), parts[3:], strict=True):
             column.frombytes(part)
         return columns
 

@@ -63,7 +63,8 @@ class Policy(Fact, frozen=True, kw_only=True):
     by tier: 200,000, 300,000, 500,000); ``settle_us`` is D, the time after which a batch that is in no list is taken
     never to have been created. ``canary`` is whether the first batch is a small one that is judged before the rest is
     sent, of ``canary_requests``, waited for ``canary_wait_us`` at most; ``max_error_rate`` is the share of final
-    errors, a decimal string, above which nothing more is sent.
+    errors, a decimal string, above which nothing more is sent. ``prime_cache`` is whether one request of each shared
+    prefix is sent ahead of the others, and waited for no longer than a canary.
     """
 
     tier: str = "start"
@@ -81,6 +82,7 @@ class Policy(Fact, frozen=True, kw_only=True):
     canary_requests: int = 100
     canary_wait_us: int = 7_200_000_000
     max_error_rate: str = "0.01"
+    prime_cache: bool = False
 
 
 class Counts(Fact, frozen=True, kw_only=True):
@@ -163,6 +165,8 @@ class ClassDeclared(Event, frozen=True, kw_only=True):
     """Requests of one lane, model and size of answer share a class; ``max_tokens`` is their ceiling.
 
     ``unbounded`` requests bring input that is not in their bytes, so that a budget cannot tell what they cost at most.
+    ``prefix`` is the digest of the marked prefix that they share among themselves, and with at least one request of
+    another class; ``prefix_bytes`` is its size as JSON, ``prefix_minutes`` how long the service keeps it: 5 or 60.
     """
 
     class_id: int
@@ -172,6 +176,9 @@ class ClassDeclared(Event, frozen=True, kw_only=True):
     cached: bool = False
     geo: str = ""
     unbounded: bool = False
+    prefix: str = ""
+    prefix_bytes: int = 0
+    prefix_minutes: int = 0
 
 
 class RequestBuilt(Event, frozen=True, kw_only=True, gc=False):
@@ -281,6 +288,21 @@ class ReuseClosed(Event, frozen=True, kw_only=True):
     abandoned: bool = False
 
 
+# ── second chances ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class RequestsReopened(Event, frozen=True, kw_only=True):
+    """Requests that had an outcome wait to be sent again; what was stored and billed for them stays.
+
+    A ``person`` asked for it, or a ``recovery`` found batches of a log that had known of it. Their attempts are bounded
+    anew from here on.
+    """
+
+    ranges: list[int]
+    requests: int
+    by: Literal["person", "recovery"] = "person"
+
+
 # ── sealing and submitting ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -292,7 +314,7 @@ class ChunkSealed(Event, frozen=True, kw_only=True):
     requests: int
     size_bytes: int
     priority: int = 0
-    cause: Literal["fresh", "retry", "split", "recovered", "canary"] = "fresh"
+    cause: Literal["fresh", "retry", "split", "recovered", "canary", "priming"] = "fresh"
 
 
 class ChunkDissolved(Event, frozen=True, kw_only=True):
@@ -648,6 +670,7 @@ AnyEvent: TypeAlias = (
     | ReuseOpened
     | AnswerReused
     | ReuseClosed
+    | RequestsReopened
     | ChunkSealed
     | ChunkDissolved
     | RequestRejected

@@ -25,7 +25,13 @@ from ledger.core.evolving_chunks import (
     status_polled,
     submission_event,
 )
-from ledger.core.evolving_requests import being_read, request_built, result_stored, source_event
+from ledger.core.evolving_requests import (
+    being_read,
+    request_built,
+    requests_reopened,
+    result_stored,
+    source_event,
+)
 from ledger.core.evolving_reuse import answer_reused, reuse_event
 from ledger.core.prices import Pricer
 from ledger.core.state import (
@@ -128,6 +134,8 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
             state.sources[source.source] = replace(source, rejected=source.rejected + 1)
         case e.AnswerReused():
             answer_reused(state, position, event)
+        case e.RequestsReopened():
+            requests_reopened(state, position, event)
         case e.ReuseOpened() | e.ReuseClosed():
             reuse_event(state, position, event)
         case e.PricesQuoted():

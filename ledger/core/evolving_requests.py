@@ -7,16 +7,21 @@ from msgspec.structs import replace
 from ledger.core import events as e
 from ledger.core.answers import UNKNOWN_TYPE
 from ledger.core.columns import (
+    ATTEMPTS_AT_MOST,
+    FINAL,
     IN_CHUNK,
+    OUTCOME_OF_STATUS,
     PENDING,
+    STATUS_NAMES,
     STATUS_OF_OUTCOME,
     WITHDRAWN,
     OrdinalQueue,
+    ordinals,
     to_ranges,
 )
 from ledger.core.events import AnyEvent
 from ledger.core.prices import Usage
-from ledger.core.state import EXAMPLES_AT_MOST, SERVICE_TYPE, RunState, Source, illegal
+from ledger.core.state import EXAMPLES_AT_MOST, REUSED_FROM, SERVICE_TYPE, RunState, Source, illegal
 
 
 def request_built(state: RunState, position: int, event: e.RequestBuilt) -> None:
@@ -106,7 +111,7 @@ def result_stored(state: RunState, position: int, event: e.ResultStored) -> None
         illegal(position, event, f"chunk {event.chunk} is {chunk.status if chunk else 'unknown'}")
     if not ordinal < len(columns) or columns.chunk[ordinal] != event.chunk or columns.status[ordinal] != IN_CHUNK:
         illegal(position, event, f"request {ordinal} is not waiting for a result of chunk {event.chunk}")
-    columns.attempts[ordinal] = min(columns.attempts[ordinal] + 1, 255)
+    columns.attempts[ordinal] = min(columns.attempts[ordinal] + 1, ATTEMPTS_AT_MOST)
     stored[SERVICE_TYPE[event.outcome]] += 1
     if event.usage is not None:
         _spend(state, event, event.usage)
@@ -118,6 +123,29 @@ def result_stored(state: RunState, position: int, event: e.ResultStored) -> None
     else:
         columns.status[ordinal] = PENDING
         lane_of(state.retries, state.classes[columns.class_id[ordinal]].priority).push(ordinal, ordinal + 1)
+
+
+def requests_reopened(state: RunState, position: int, event: e.RequestsReopened) -> None:
+    """Let requests that had an outcome wait to be sent again."""
+    columns, members = state.columns, list(ordinals(event.ranges))
+    if len(members) != event.requests or not members:
+        illegal(position, event, f"the ranges hold {len(members)} requests")
+    for ordinal in members:
+        if not ordinal < len(columns) or columns.status[ordinal] < FINAL:
+            status = STATUS_NAMES[columns.status[ordinal]] if ordinal < len(columns) else "unknown"
+            illegal(position, event, f"request {ordinal} is {status}")
+    for ordinal in members:
+        class_id = columns.class_id[ordinal]
+        state.outcomes[OUTCOME_OF_STATUS[columns.status[ordinal]]] -= 1
+        columns.status[ordinal] = PENDING
+        columns.forgive(ordinal)
+        if columns.chunk[ordinal] > REUSED_FROM:
+            columns.chunk[ordinal] = 0
+            state.reused[class_id] -= 1
+        lane_of(state.retries, state.classes[class_id].priority).push(ordinal, ordinal + 1)
+    state.finished = None
+    # Errors are counted anew from here on: what is asked again is forgiven.
+    state.released_outcomes = {outcome: count for outcome, count in state.outcomes.items() if count}
 
 
 def _err(state: RunState, event: e.ResultStored) -> None:

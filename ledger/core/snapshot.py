@@ -10,7 +10,7 @@ from ledger.core.items import Defaults
 from ledger.core.prices import Pricer, PriceTable
 from ledger.core.state import Chunk, Failure, Reuse, RunState, Source, SpentKey
 
-MEMO_VERSION = 6
+MEMO_VERSION = 7
 """Raised whenever what a state holds changes: memos of other versions are not read."""
 
 
