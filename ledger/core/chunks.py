@@ -29,6 +29,8 @@ MAX_BYTES = 250_000_000
 ENVELOPE_BYTES = 15
 _ITEM_BYTES = len('{"custom_id":"","params":}')
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+_PAIRS_BELOW = len(_PAIRS)
 _DIGITS_FROM = [0, *(36**digits for digits in range(1, 13))]  # from where on an ordinal has one digit more
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_-]", re.ASCII)
 _WIRE_ID = re.compile(rf"([0-9a-z]{{1,7}})-([0-9a-z]{{{NONCE_CHARACTERS}}})(?:-.*)?", re.ASCII)
@@ -53,11 +55,10 @@ class WireId(NamedTuple):
 def base36(number: int) -> str:
     """Return a natural number in base 36."""
     digits = ""
-    while True:
-        number, digit = divmod(number, 36)
-        digits = _DIGITS[digit] + digits
-        if not number:
-            return digits
+    while number >= _PAIRS_BELOW:
+        number, pair = divmod(number, _PAIRS_BELOW)
+        digits = _PAIRS[pair] + digits
+    return (_PAIRS[number] + digits).lstrip("0") or "0"
 
 
 def nonce_of(ledger_id: str, chunk: int, submission: int) -> str:
@@ -100,12 +101,11 @@ def item(wire: str, params: bytes) -> bytes:
 
 def body(items: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
     """Yield the bytes of a body, in pieces of about 256 KB; ``items`` are (wire id, params)."""
-    pieces, size, comma = [b'{"requests":['], 0, b""
+    pieces, size, opening = [b'{"requests":['], 0, b'{"custom_id":"'
     for wire, params in items:
-        piece = b'%b{"custom_id":"%b","params":%b}' % (comma, wire.encode(), params)
-        pieces.append(piece)
-        size += len(piece)
-        comma = b","
+        pieces += (opening, wire.encode(), b'","params":', params, b"}")  # the params are copied once, by the join
+        size += len(params)
+        opening = b',{"custom_id":"'
         if size >= _PIECE_BYTES:
             yield b"".join(pieces)
             pieces, size = [], 0

@@ -1,8 +1,9 @@
 """Which custom_ids are taken: an index on disk that is rebuilt from the log, in bounded memory.
 
-It lies in a temporary SQLite database that vanishes with its connection. The key is the first 64 bits of the id's
-SHA-256, so that a million ids take some 20 MB and no Python object. Two ids may share a key: an id is taken only when
-the id it meets is truly the same, and one that is not moves on to another key (SHA-256 with a counter in front).
+It lies in a temporary SQLite database that vanishes with its connection. The key is Python's own hash of the id (64
+bits, keyed anew by every process), so that a million ids take some 20 MB and no Python object. Two ids may share a key:
+an id is taken only when the id it meets is truly the same, and one that is not moves on to another key (SHA-256 with a
+counter in front).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from struct import unpack
 
 _CACHE_KIB = 16384
 _KEY_BITS = 64
@@ -61,9 +61,7 @@ class IdIndex:
         return taken
 
     def _first_keys(self, custom_ids: Sequence[str]) -> list[int]:
-        hashes = b"".join([sha256(custom_id.encode()).digest() for custom_id in custom_ids])
-        keys = unpack(f">{4 * len(custom_ids)}q", hashes)[::4]  # a hash is four times 64 bits
-        return [key >> self._shift for key in keys]
+        return [hash(custom_id) >> self._shift for custom_id in custom_ids]
 
     def _later_key(self, custom_id: str, probe: int) -> int:
         return (

@@ -69,9 +69,14 @@ def cut(rows: Iterable[Row], size_bytes: Callable[[Row], int]) -> Iterator[list[
 
 def request_blocks(first: int, payloads: Iterable[RequestPayload]) -> Iterator[RequestBlock]:
     """Yield the blocks of consecutive requests, the first of which has the ordinal ``first``."""
-    for run in cut(payloads, lambda one: len(one.params) + len(one.prefix) + len(one.suffix)):
+    for run in cut(payloads, _request_bytes):
         yield RequestBlock(first, len(run), encode_requests(run))
         first += len(run)
+
+
+def _request_bytes(one: RequestPayload) -> int:
+    _, params, prefix, suffix, _, _ = one
+    return len(params) + len(prefix) + len(suffix)
 
 
 def result_blocks(chunk: int, payloads: Iterable[ResultPayload]) -> Iterator[ResultBlock]:
@@ -119,25 +124,26 @@ def decode_requests(block: RequestBlock) -> list[RequestPayload]:
         CorruptLogError: the block is not what was written; names its first ordinal.
     """
     first, count, stored = block
-    data, table, salts_at, at = _open(_REQUESTS, count, 5, stored, first)
+    data, table, salt_at, at = _open(_REQUESTS, count, 5, stored, first)
     rows = []
-    for index in range(count):
-        name, prefix, params, suffix, verbatim = table[5 * index : 5 * index + 5]
-        salt_at = salts_at + SALT_BYTES * index
+    numbers = iter(table)
+    for name, prefix, params, suffix, verbatim in zip(*[numbers] * 5, strict=True):
         prefix_at = at + name
         params_at = prefix_at + prefix
         suffix_at = params_at + params
+        end = suffix_at + suffix
         rows.append(
             RequestPayload(
-                salt=data[salt_at : salt_at + SALT_BYTES],
-                params=data[params_at:suffix_at],
-                prefix=data[prefix_at:params_at],
-                suffix=data[suffix_at : suffix_at + suffix],
-                verbatim=bool(verbatim),
-                custom_id=data[at:prefix_at].decode(errors="replace"),
+                data[salt_at : salt_at + SALT_BYTES],
+                data[params_at:suffix_at],
+                data[prefix_at:params_at],
+                data[suffix_at:end],
+                bool(verbatim),
+                data[at:prefix_at].decode(errors="replace"),
             )
         )
-        at = suffix_at + suffix
+        salt_at += SALT_BYTES
+        at = end
     _check_end(at, len(data), first)
     return rows
 
