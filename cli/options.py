@@ -150,6 +150,11 @@ policy_options: Callable[[F], F] = _all(
     prices_option,
     brake_options,
     click.option(
+        "--prime-cache/--no-prime-cache",
+        default=None,
+        help="Send one request of each prefix shared under cache_control first, and wait for it.",
+    ),
+    click.option(
         "--reuse",
         metavar="LEDGER",
         multiple=True,

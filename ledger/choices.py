@@ -59,6 +59,7 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     canary_requests: int | None = None
     canary_wait_seconds: float | None = None
     max_error_rate: str | None = None
+    prime_cache: bool | None = None
     reuse: tuple[str, ...] | None = None
     forget_reuse: bool | None = None
 

@@ -21,7 +21,7 @@ from ledger import collecting, perform
 from ledger.core import events as e
 from ledger.core.chunks import cut, halves, nonce_of, whole
 from ledger.core.columns import IN_CHUNK, ordinals
-from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, SealCanary, Split, Submit
+from ledger.core.commands import Cancel, Collect, Command, Inspect, Look, Record, Seal, SealChosen, Split, Submit
 from ledger.core.decide import Decision, Waiting, decide, may_begin
 from ledger.core.errors import ServiceError
 from ledger.core.evolve import evolve
@@ -236,8 +236,8 @@ class Runner:
                 case Seal():
                     self._writer.append([self._sealed(command)])
                     changed = True
-                case SealCanary(members, priority):
-                    self._writer.append([self._sealed_canary(members, priority)])
+                case SealChosen():
+                    self._writer.append([self._sealed_chosen(command)])
                     changed = True
                 case Split():
                     self._writer.append(self._split(command))
@@ -271,15 +271,15 @@ class Runner:
             cause="retry" if command.retry else "fresh",
         )
 
-    def _sealed_canary(self, members: Sequence[int], priority: int) -> e.ChunkSealed:
-        taken = whole(self.state.columns, list(members))
+    def _sealed_chosen(self, command: SealChosen) -> e.ChunkSealed:
+        taken = whole(self.state.columns, list(command.members))
         return e.ChunkSealed(
             chunk=self.state.next_chunk,
             ranges=taken.ranges,
             requests=taken.requests,
             size_bytes=taken.size_bytes,
-            priority=priority,
-            cause="canary",
+            priority=command.priority,
+            cause=command.cause,
         )
 
     def _split(self, command: Split) -> list[e.AnyEvent]:

@@ -110,9 +110,9 @@ def _kinds(state: RunState) -> str:
 
 
 def canary_wanted(state: RunState) -> bool:
-    """Return whether the next chunk is to be a canary: it is the first, and the run is large enough for one."""
+    """Return whether the next chunk is to be a canary: nothing but primers went before, and the run is large enough."""
     policy = state.policy
-    if state.last_chunk or policy.canary == "never":
+    if state.canary_chunk or policy.canary == "never":
         return False
     waiting = sum(queue.size for queue in state.fresh.values())
     if waiting <= policy.canary_requests:
@@ -128,8 +128,7 @@ def canary_wanted(state: RunState) -> bool:
 
 def verdict_owed(state: RunState) -> bool:
     """Return whether a canary was sealed and is not judged yet."""
-    first = state.chunks.get(1)
-    return first is not None and first.cause == "canary" and state.canary is None
+    return state.canary_chunk > 0 and state.canary is None
 
 
 def _fresh(state: RunState) -> Iterator[tuple[int, int]]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -38,11 +38,12 @@ class Seal(msgspec.Struct, frozen=True):
         return "seal"
 
 
-class SealCanary(msgspec.Struct, frozen=True):
-    """Seal these requests, from all over the input, as the small first chunk that is judged before the rest is sent."""
+class SealChosen(msgspec.Struct, frozen=True):
+    """Seal these requests, from all over the input, ahead of the rest: as a canary, or to prime the cache."""
 
     members: tuple[int, ...]
     priority: int
+    cause: Literal["canary", "priming"]
 
     @property
     def key(self) -> str:
@@ -124,4 +125,4 @@ class Cancel(msgspec.Struct, frozen=True):
         return f"cancel:{self.batch}"
 
 
-Command: TypeAlias = Record | Seal | SealCanary | Split | Submit | Look | Inspect | Collect | Cancel
+Command: TypeAlias = Record | Seal | SealChosen | Split | Submit | Look | Inspect | Collect | Cancel

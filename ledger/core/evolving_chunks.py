@@ -17,7 +17,9 @@ from ledger.core.columns import (
 )
 from ledger.core.events import AnyEvent
 from ledger.core.evolving_requests import lane_of, unmeter
-from ledger.core.state import TERMINAL, TRANSITIONS, Chunk, ChunkStatus, RunState, illegal
+from ledger.core.state import SERVICE_TYPE, TERMINAL, TRANSITIONS, Chunk, ChunkStatus, RunState, Warmth, illegal
+
+_ANSWERED = frozenset(STATUS_OF_OUTCOME[outcome] for outcome, kind in SERVICE_TYPE.items() if kind == "succeeded")
 
 
 def put(state: RunState, chunk: Chunk) -> None:
@@ -55,8 +57,8 @@ def _step(state: RunState, position: int, event: AnyEvent, number: int) -> tuple
 
 def chunk_sealed(state: RunState, position: int, event: e.ChunkSealed) -> None:
     """Take the members out of their queues."""
-    if event.cause == "canary" and event.chunk != 1:
-        illegal(position, event, "only the first chunk can be a canary")
+    if event.cause == "canary" and state.canary_chunk:
+        illegal(position, event, "something else was sealed first")
     recovered = event.cause == "recovered"  # chunks whose events were lost leave gaps before those that were found
     if event.chunk != state.next_chunk and not (recovered and event.chunk > state.next_chunk):
         illegal(position, event, f"the next chunk is {state.next_chunk}")
@@ -71,7 +73,7 @@ def chunk_sealed(state: RunState, position: int, event: e.ChunkSealed) -> None:
     if recovered:
         for lanes in (state.fresh, state.retries):
             lane_of(lanes, event.priority).remove(set(members))
-    elif event.cause == "canary":  # it is taken from all over the input
+    elif event.cause in ("canary", "priming"):  # they are taken from all over the input
         chosen = set(members)
         for lane in state.fresh.values():
             lane.remove(chosen)
@@ -84,6 +86,10 @@ def chunk_sealed(state: RunState, position: int, event: e.ChunkSealed) -> None:
         columns.status[ordinal] = IN_CHUNK
         columns.chunk[ordinal] = event.chunk
     state.last_chunk = event.chunk
+    if not state.canary_chunk and event.cause in ("canary", "fresh", "recovered"):
+        state.canary_chunk = event.chunk if event.cause == "canary" else -1
+    if event.cause == "priming" or state.warmth:
+        _note_primings(state, event, members)
     state.stored[event.chunk] = {"succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
     state.finished = None
     put(
@@ -97,6 +103,33 @@ def chunk_sealed(state: RunState, position: int, event: e.ChunkSealed) -> None:
             cause=event.cause,
         ),
     )
+
+
+def _note_primings(state: RunState, event: e.ChunkSealed, members: list[int]) -> None:
+    """Count the primings of each prefix; anything else that is sealed of it lets them be counted anew."""
+    for prefix in _prefixes(state, members):
+        known = state.warmth.get(prefix)
+        if event.cause == "priming":
+            known = known or Warmth()
+            state.warmth[prefix] = replace(known, primings=known.primings + 1)
+        elif known is not None and event.cause in ("fresh", "canary"):
+            state.warmth[prefix] = replace(known, primings=0)
+
+
+def _prefixes(state: RunState, members: list[int]) -> list[str]:
+    """Return the marked prefixes that some requests share, each once."""
+    class_id = state.columns.class_id
+    numbers = dict.fromkeys(class_id[ordinal] for ordinal in members)
+    return [prefix for prefix in dict.fromkeys(state.classes[number].prefix for number in numbers) if prefix]
+
+
+def _warm(state: RunState, chunk: Chunk) -> None:
+    """Note that the prompts of a batch were processed by when it ended, as far as they were answered."""
+    answered = [o for o in ordinals(chunk.ranges) if state.columns.status[o] in _ANSWERED]
+    for prefix in _prefixes(state, answered):
+        known = state.warmth.get(prefix)
+        if known is not None and chunk.ended_at > known.used_at:
+            state.warmth[prefix] = replace(known, used_at=chunk.ended_at)
 
 
 def request_rejected(state: RunState, position: int, event: e.RequestRejected) -> None:
@@ -298,6 +331,8 @@ def batch_collected(state: RunState, position: int, event: e.BatchCollected) -> 
         columns.status[ordinal] = STATUS_OF_OUTCOME["missing"]
         state.outcomes["missing"] += 1
     unmeter(state, list(event.missing))
+    if state.warmth:
+        _warm(state, chunk)
     state.failures.pop(f"collect:{chunk.chunk}", None)
     state.collected_position = position
     put(state, replace(chunk, status=after, proven=True))

@@ -36,6 +36,7 @@ from ledger.core.lints import (
     lint_refused_keys,
 )
 from ledger.core.models import find_model
+from ledger.core.prefixes import Prefix, marked_prefixes
 from ledger.core.problems import Problem, Refused, refuse
 from ledger.core.strict_json import DEPTH_MAX, read_object
 
@@ -132,6 +133,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         cached: whether it sets a ``cache_control`` marker anywhere.
         geo: its ``inference_geo``; None leaves it to the workspace.
         unbounded: whether it brings input that is not in its bytes, so that they do not bound what it costs.
+        prefixes: the prefixes of its prompt that it marks with ``cache_control``, shortest first.
     """
 
     custom_id: str
@@ -145,6 +147,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     cached: bool
     geo: str | None
     unbounded: bool = False
+    prefixes: tuple[Prefix, ...] = ()
 
     @property
     def row(self) -> bytes:
@@ -240,6 +243,7 @@ class ItemParser:
             cached,
             params.get("inference_geo"),
             not common and costs_beyond_its_bytes(params),
+            marked_prefixes(params) if cached else (),
         )
 
     def problems(self, line: bytes) -> list[Problem]:

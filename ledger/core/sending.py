@@ -1,20 +1,22 @@
 """What costs money: which chunk is submitted now, what is sealed next, and what either waits for.
 
 Nothing is submitted that does not fit into the queue, beside what is in doubt, and into the budget; and nothing fresh
-is sealed while the verdict on a canary is owed.
+is sealed while the cache is being primed for it, or while the verdict on a canary is owed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Literal
 
 from ledger.core.budget import Purse, affordable, budget_pause, budget_wait, open_purse, worth_sealing
 from ledger.core.canary import canary_members, canary_wanted, verdict_owed
 from ledger.core.chunks import MAX_BYTES, MAX_REQUESTS, cut
 from ledger.core.columns import OrdinalQueue, to_ranges
-from ledger.core.commands import Record, Seal, SealCanary, Submit
+from ledger.core.commands import Record, Seal, SealChosen, Submit
 from ledger.core.planning import Plan, Waiting, backoff_us, is_ready
+from ledger.core.priming import primers_due, priming_under_way, waited_until
 from ledger.core.state import Chunk, RunState
 
 UPLOADS_AT_ONCE = 2
@@ -131,14 +133,21 @@ def _seal(state: RunState, now: int, room: int, plan: Plan, purse: Purse | None)
     max_bytes = min(policy.chunk_bytes, MAX_BYTES)
     if purse is not None:
         purse.reserve(chunk for chunk in state.chunks_in("sealed") if chunk.hold is None and _is_not_in(plan, chunk))
-    if canary_wanted(state):
-        _seal_canary(state, min(policy.canary_requests, max_requests, room), max_bytes, plan, purse)
-        return
     lanes = _lanes(state)
-    if verdict_owed(state):
-        lanes = [(priority, retry) for priority, retry in lanes if retry]  # what is asked again belongs to the canary
-        if due := canary_due(state):
-            plan.wait(max(due, now), "the first batch is judged before the rest is sent")
+    if _rest_waits(state, now, plan):
+        lanes = [
+            (priority, retry) for priority, retry in lanes if retry
+        ]  # what is asked again belongs to what went first
+    else:
+        wants_canary = canary_wanted(state)
+        sealed_next = policy.queue_requests if wants_canary else max_requests  # a canary takes from all over the input
+        primers = primers_due(state, now, sealed_next, policy.queue_requests, max_bytes)
+        if primers:
+            _seal_primers(state, primers[: min(max_requests, room)], plan, purse)
+            return
+        if wants_canary:
+            _seal_canary(state, min(policy.canary_requests, max_requests, room), max_bytes, plan, purse)
+            return
     for priority, retry in lanes:
         queue = (state.retries if retry else state.fresh)[priority]
         if min(queue.size, max_requests) > room and state.in_queue:
@@ -157,6 +166,19 @@ def _seal(state: RunState, now: int, room: int, plan: Plan, purse: Purse | None)
                 )
             )
         return
+
+
+def _rest_waits(state: RunState, now: int, plan: Plan) -> bool:
+    """Return whether nothing fresh may be sealed before what went first came back; plan until when at the latest."""
+    if verdict_owed(state):
+        if due := canary_due(state):
+            plan.wait(max(due, now), "the first batch is judged before the rest is sent")
+        return True
+    priming = priming_under_way(state, now, sizes_in_doubt(state)) if state.warmth else []
+    for chunk in priming:
+        if due := waited_until(state, chunk):
+            plan.wait(due, "what many requests share is put into the cache before they are sent")
+    return bool(priming)
 
 
 def _is_not_in(plan: Plan, chunk: Chunk) -> bool:
@@ -203,9 +225,23 @@ def _seal_canary(state: RunState, requests: int, max_bytes: int, plan: Plan, pur
                 state, plan, purse, purse.front_usd("canary", lambda: to_ranges([next(_fresh_front(state))]))
             )
             return
+    plan.commands.append(_chosen(state, members, "canary"))
+
+
+def _seal_primers(state: RunState, members: list[int], plan: Plan, purse: Purse | None) -> None:
+    """Seal as many primers as the budget has room for, or wait, or pause, where it has room for none."""
+    if purse is not None:
+        first = members[0]
+        members = members[: purse.fitting(members, len(members))]
+        if not members:
+            _wait_for_money(state, plan, purse, purse.front_usd(("priming", first), lambda: [first, first + 1]))
+            return
+    plan.commands.append(_chosen(state, sorted(members), "priming"))
+
+
+def _chosen(state: RunState, members: list[int], cause: Literal["canary", "priming"]) -> SealChosen:
     classes = state.columns.class_id
-    priority = max(state.classes[classes[ordinal]].priority for ordinal in members)
-    plan.commands.append(SealCanary(tuple(members), priority))
+    return SealChosen(tuple(members), max(state.classes[classes[ordinal]].priority for ordinal in members), cause)
 
 
 def _fresh_front(state: RunState) -> Iterator[int]:
@@ -221,5 +257,5 @@ def _lanes(state: RunState) -> list[tuple[int, bool]]:
 
 def canary_due(state: RunState) -> int:
     """Return until when, by the writer's clock, a canary is waited for; 0 while it was not sent yet."""
-    sent_at = state.chunks[1].sent_at
+    sent_at = state.chunks[state.canary_chunk].sent_at
     return sent_at + state.policy.canary_wait_us if sent_at else 0

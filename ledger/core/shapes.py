@@ -95,6 +95,7 @@ class Shape:
             like.cached,
             like.geo,
             like.unbounded,
+            like.prefixes,
         )
 
 

@@ -8,9 +8,9 @@ from ledger.core import events as e
 from ledger.core.columns import Columns, OrdinalQueue
 from ledger.core.items import Defaults
 from ledger.core.prices import Pricer, PriceTable
-from ledger.core.state import Chunk, Failure, Reuse, RunState, Source, SpentKey
+from ledger.core.state import Chunk, Failure, Reuse, RunState, Source, SpentKey, Warmth
 
-MEMO_VERSION = 7
+MEMO_VERSION = 8
 """Raised whenever what a state holds changes: memos of other versions are not read."""
 
 
@@ -57,6 +57,8 @@ class _Memo(msgspec.Struct, kw_only=True):
     server_date: int
     budget: e.BudgetSet | None
     canary: e.CanaryJudged | None
+    canary_chunk: int
+    warmth: dict[str, Warmth]
     released_outcomes: dict[str, int]
     errors: dict[str, list[int]]
     unmetered: list[int]

@@ -31,7 +31,8 @@ A pause is a named reason why nothing more may be sent; each names the command t
 for one chunk.
 
 The brake (``budget.py``, ``canary.py``) is made of pauses, too. ``budget_set`` says what all of it may cost;
-``canary_judged`` is said once, of chunk 1, where its cause is ``canary``: while it is owed nothing fresh is sealed.
+``canary_judged`` is said once, of the chunk whose cause is ``canary``, the first of all but those that prime the cache
+(``priming.py``) and what is repeated of them: while it is owed nothing fresh is sealed.
 What the service may have billed without saying so (rows that are lost, missing, or of a type nobody knows) is kept in
 ``unmetered``; errors are counted from ``released_outcomes`` on, which a person moves by lifting a brake.
 
@@ -204,6 +205,17 @@ class Reuse(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["open", "completed", "abandoned"] = "open"
 
 
+class Warmth(msgspec.Struct, frozen=True):
+    """What is known of a prefix that was primed.
+
+    ``primings`` is how often it was since anything else of it was sealed; ``used_at`` the service's instant at which
+    the last batch ended that is known to have used it, 0 while none is.
+    """
+
+    primings: int = 0
+    used_at: int = 0
+
+
 class Failure(msgspec.Struct, frozen=True):
     """How often in a row a command failed, when last, and how long the service asked to wait."""
 
@@ -244,6 +256,7 @@ class RunState:
         "budget",
         "by_status",
         "canary",
+        "canary_chunk",
         "cancels",
         "chunks",
         "class_bytes",
@@ -290,6 +303,7 @@ class RunState:
         "stored",
         "twins",
         "unmetered",
+        "warmth",
         "workspace",
     )
 
@@ -340,6 +354,8 @@ class RunState:
         self.spent: dict[SpentKey, list[int]] = {}
         self.budget: e.BudgetSet | None = None
         self.canary: e.CanaryJudged | None = None
+        self.canary_chunk = 0  # -1 where something else was sealed first, so that there will be none
+        self.warmth: dict[str, Warmth] = {}
         self.exposure: object = None  # a memo of what may yet be billed, not a part of the state: see budget.py
         self.released_outcomes: dict[str, int] = {}
         self.errors: dict[str, list[int]] = {}

@@ -25,7 +25,7 @@ from ledger.core.canary import (
 )
 from ledger.core.chunks import body_size_bytes, nonce_of
 from ledger.core.columns import to_ranges
-from ledger.core.commands import Record, Seal, SealCanary, Submit
+from ledger.core.commands import Record, Seal, SealChosen, Submit
 from ledger.core.decide import decide
 from ledger.core.errors import IllegalEventError
 from ledger.core.prices import Usage, quote
@@ -113,7 +113,7 @@ def answered(state: RunState, failed: int, usage: Usage = USAGE) -> RunState:
 
 def canary_of(state: RunState) -> RunState:
     (command,) = decide(state, NOON).commands
-    assert isinstance(command, SealCanary)
+    assert isinstance(command, SealChosen)
     return sent(sealed(state, command.members), len(command.members))
 
 
@@ -206,7 +206,7 @@ def test_only_the_first_chunk_can_be_one() -> None:
 def test_nothing_else_is_sealed_until_it_is_judged() -> None:
     state = canary_of(taken_in((HAIKU, 100, 60), **ALWAYS))
     decision = decide(state, NOON)
-    assert not any(isinstance(command, Seal | SealCanary | Submit) for command in decision.commands)
+    assert not any(isinstance(command, Seal | SealChosen | Submit) for command in decision.commands)
     assert any("judged before the rest" in reason.why for reason in decision.waiting)
 
 
@@ -304,7 +304,7 @@ def test_it_is_cut_to_what_the_budget_has_room_for() -> None:
     state = taken_in((HAIKU, 100, 60), **ALWAYS)
     tell(state, e.BudgetSet(max_usd="0.001"))
     (command,) = decide(state, NOON).commands
-    assert isinstance(command, SealCanary)
+    assert isinstance(command, SealChosen)
     assert 0 < len(command.members) < 20
     broke = taken_in((HAIKU, 100, 60), **ALWAYS)
     (pause,) = recorded(tell(broke, e.BudgetSet(max_usd="0")))
