@@ -10,6 +10,7 @@ from .options import (
     choices_of,
     chunk_options,
     debug_option,
+    index_option,
     item_options,
     json_option,
     prices_option,
@@ -33,6 +34,7 @@ from .options import (
 @service_options
 @chunk_options
 @prices_option
+@index_option
 @json_option
 @debug_option
 def command(
@@ -45,11 +47,12 @@ def command(
     """
     from ledger.ledger import Ledger
 
-    from .output import answer, answer_json
+    from .output import answer, answer_json, warn_of_index
     from .screens.check import check_screen
 
     require_other_file(rejects, items)
-    ledger = Ledger("check.ledger", simulate=said.pop("simulate"), base_url=said.pop("base_url"))
+    opening = {"simulate": said.pop("simulate"), "base_url": said.pop("base_url"), "index": not said.pop("no_index")}
+    ledger = Ledger("check.ledger", **opening)
     check = ledger.check(
         items, choices=choices_of(said), rejects=rejects, count_tokens=count_tokens or 0, learn_from=learn_from
     )
@@ -57,3 +60,4 @@ def command(
         answer_json(check)
     else:
         answer(check_screen(check, items=items))
+    warn_of_index(ledger.index_problem)

@@ -20,8 +20,9 @@ from ledger.previewing import preview_of
 from ledger.summary import Summary
 
 from .diagnostics import observer, silence
-from .output import answer, answer_json, is_terminal, say
+from .output import answer, answer_json, is_terminal, say, warn_of_index
 from .progress import LiveProgress, Progress, progress_for
+from .screens.answered import answered_lines
 from .screens.estimate import estimate_screen
 from .screens.summary import failed_line, summary_screen
 from .screens.tables import counted
@@ -46,6 +47,7 @@ class Manner(NamedTuple):
     quiet: bool
     verbose: bool
     log_format: str
+    no_index: bool
 
     @classmethod
     def taken_from(cls, said: dict[str, Any]) -> Manner:
@@ -70,7 +72,7 @@ def conduct(path: Path, act: Act, manner: Manner, items: str = "", **opening: An
     silence()
     observe = observer(manner.log_format) if manner.verbose else None
     progress = progress_for(quiet=manner.quiet, observe=observe)
-    ledger = Ledger(path, listener=progress, **opening)
+    ledger = Ledger(path, listener=progress, index=not manner.no_index, **opening)
     try:
         with progress, stoppable(ledger.stop, progress.announce) as stopping:
 
@@ -78,7 +80,8 @@ def conduct(path: Path, act: Act, manner: Manner, items: str = "", **opening: An
                 stopping.is_sending = True
 
             progress.on_sending = sending
-            summary = act(ledger, _confirming(path, progress, manner, bool(opening.get("simulate"))), progress.reading)
+            confirming = _confirming(ledger, progress, manner, bool(opening.get("simulate")))
+            summary = act(ledger, confirming, progress.reading)
     except DeclinedError as problem:
         say(f"{problem.what}\nnext: {problem.next}")
         click.get_current_context().exit(problem.exit_code)
@@ -109,7 +112,7 @@ def _require_writable(output: str | None, items: str, ledger: Path) -> None:
         raise UsageError(f"-o {output} would overwrite the run's own file", next="name another file")
 
 
-def _confirming(path: Path, progress: Progress, manner: Manner, simulated: bool) -> Confirm:
+def _confirming(ledger: Ledger, progress: Progress, manner: Manner, simulated: bool) -> Confirm:
     def confirm(estimate: Estimate) -> bool:
         if isinstance(progress, LiveProgress):
             progress.pause()
@@ -117,6 +120,8 @@ def _confirming(path: Path, progress: Progress, manner: Manner, simulated: bool)
             preview, batches = preview_of(progress.state, datetime.now(UTC).date())
             is_simulated = simulated or progress.state.origin == "simulator"
             say(estimate_screen(estimate, preview, batches=len(batches), simulated=is_simulated))
+            for line in answered_lines(ledger.answered_before()):
+                say(line)
         budget = progress.state.budget
         if budget is not None and budget.max_usd and (beyond := unbounded_requests(progress.state)):
             say(
@@ -136,7 +141,7 @@ def _confirming(path: Path, progress: Progress, manner: Manner, simulated: bool)
         except click.Abort:  # the end of input is no yes
             is_wanted = False
         if not is_wanted:
-            raise DeclinedError("nothing was sent", next=_again(path, manner))
+            raise DeclinedError("nothing was sent", next=_again(ledger.path, manner))
         return True
 
     return confirm
@@ -147,6 +152,7 @@ def _end(ledger: Ledger, summary: Summary, manner: Manner) -> NoReturn:
         answer_json(summary)
     else:
         answer(summary_screen(summary))
+    warn_of_index(ledger.index_problem)
     failed = failed_line(summary)
     if failed and not manner.quiet:
         say(failed)

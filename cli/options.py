@@ -137,7 +137,11 @@ brake_options: Callable[[F], F] = _all(
     ),
     click.option("--no-canary", is_flag=True, help="Send everything at once, however much it is."),
     click.option(
-        "--canary-wait", "canary_wait_seconds", type=Duration(), metavar="DURATION", help="Wait for them so long.  [2h]"
+        "--canary-wait",
+        "canary_wait_seconds",
+        type=Duration(),
+        metavar="DURATION",
+        help="Wait so long for what goes first.  [2h]",
     ),
     click.option(
         "--max-error-rate", metavar="SHARE", help="Stop when more items than that surely end in an error.  [0.01]"
@@ -184,10 +188,15 @@ service_options: Callable[[F], F] = click.option(
     "--base-url", metavar="URL", help="The service.  [as in the SDK: ANTHROPIC_BASE_URL]"
 )
 
+index_option: Callable[[F], F] = click.option(
+    "--no-index", is_flag=True, help="Neither note what was answered, nor look for what was answered before."
+)
+
 conduct_options: Callable[[F], F] = _all(
     click.option("-o", "--output", metavar="ANSWERS", help="Write the answers to a file when the run is finished."),
     click.option("--once", is_flag=True, help="Do what can be done now and return: for cron and Airflow."),
     click.option("--take-over", is_flag=True, help="End the process that is writing this ledger, and go on."),
+    index_option,
     click.option("--yes", is_flag=True, help="Ask nothing: send it whatever it may cost."),
     json_option,
     click.option("-q", "--quiet", is_flag=True, help="Say only what needs a person."),

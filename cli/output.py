@@ -11,12 +11,18 @@ import msgspec
 
 from .screens.tables import is_terminal, printable, width
 
-__all__ = ["answer", "answer_json", "is_terminal", "printable", "say", "width", "write_lines"]
+__all__ = ["answer", "answer_json", "is_terminal", "printable", "say", "warn_of_index", "width", "write_lines"]
 
 
 def say(text: str) -> None:
     """Say something about the answer, on standard error."""
     click.echo(printable(text), err=True)
+
+
+def warn_of_index(problem: str) -> None:
+    """Say what is wrong with the user's index of answers, if anything is; nothing depends on it."""
+    if problem:
+        say(f"warning: the index of what was answered cannot be used ({problem}); --no-index leaves it out")
 
 
 def answer(text: str) -> None:

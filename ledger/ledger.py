@@ -24,6 +24,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from ledger.answered import AnsweredBefore, answered_before, remember
 from ledger.braking import UNCONFIRMED, confirmation, require_agreement, unconfirmed
 from ledger.choices import Choices
 from ledger.choosing import SIMULATOR, choose
@@ -63,7 +64,11 @@ if TYPE_CHECKING:
     from ledger.service.gateway import AnthropicGateway
     from ledger.service.simulator.settings import Settings
 
+_AT_REST = (0, 1, 3)
+"""Exit codes of runs that nothing more comes of by itself: time to note what was answered."""
 NOTHING_TO_DO = "there is nothing to do"
+PUBLIC_ADDRESS = "https://api.anthropic.com"
+"""Where the SDK asks when nobody says otherwise."""
 _SERVICE_PAUSES = ("key", "spend", "workspace")
 """Pauses that the world may have lifted meanwhile: every invocation tries once."""
 
@@ -82,6 +87,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     estimate: Estimate
     preview: Preview
     counted: Counted | None = None
+    answered: tuple[AnsweredBefore, ...] = ()
 
 
 Confirm = Callable[[Estimate], bool]
@@ -99,6 +105,10 @@ class Ledger(Reading):
         listener: is told of every durable event, and of what is waited for.
         take_over: end the process that is writing this ledger, if there is one.
         read_seconds: how long one answer of the service may take before it counts as lost; the SDK's 600 when None.
+        index: note what was answered in the user's index when a run ends, and look there what was answered before.
+
+    Attributes:
+        index_problem: what went wrong with that index; it never keeps a run from anything.
     """
 
     def __init__(
@@ -112,8 +122,11 @@ class Ledger(Reading):
         listener: Listener | None = None,
         take_over: bool = False,
         read_seconds: float | None = None,
+        index: bool = False,
     ) -> None:
         super().__init__(path)
+        self.index_problem = ""
+        self._index = index
         self._simulate = simulate
         self._base_url = base_url
         self._api_key = api_key
@@ -266,6 +279,8 @@ class Ledger(Reading):
         finally:
             self._runner = None
         save_state(log, state)
+        if self._index and code in _AT_REST:
+            self.index_problem = remember(log, state, self._stop.is_set)
         return summarize(
             state,
             ledger=str(self.path),
@@ -402,6 +417,19 @@ class Ledger(Reading):
         if self._runner is not None:
             self._runner.record(events)
 
+    def answered_before(self) -> tuple[AnsweredBefore, ...]:
+        """Return the ledgers of this user that have answers to what was never sent, those with most first.
+
+        Counted by digests in the user's index, three ledgers at most; what is really the same only ``reuse`` tells.
+        Nothing where there is no index (``index``), or where there is trouble with it (``index_problem``).
+        """
+        if not self._index:
+            return ()
+        with self._reader() as log:
+            state = load_state(log)
+            found, self.index_problem = answered_before(log, state, state.origin, [state.ledger_id])
+        return found
+
     def copy(self, destination: str | Path) -> None:
         """Make a legitimate copy of the ledger, its head with it.
 
@@ -453,6 +481,7 @@ class Ledger(Reading):
                 if writer.state.prices is None:
                     writer.append([e.PricesQuoted(table=quote(today(self._clock)))])
                 counted = scratch._counted(writer, count_tokens) if count_tokens else None
+                answered = self._answered_elsewhere(writer, items)
                 learned = Ledger(learn_from).learned() if learn_from is not None else None
                 expectations = Expectations(counted, learned)
                 preview, batches = preview_of(writer.state, today_date(self._clock), expectations)
@@ -470,7 +499,18 @@ class Ledger(Reading):
                 estimate=found,
                 preview=preview,
                 counted=counted,
+                answered=answered,
             )
+
+    def _answered_elsewhere(self, writer: Writer, items: str | Path) -> tuple[AnsweredBefore, ...]:
+        """Return the same for items that are only checked; not for the ledger that running them would go on with."""
+        if not self._index:
+            return ()
+        address = self._base_url or os.environ.get("ANTHROPIC_BASE_URL") or PUBLIC_ADDRESS
+        origin = SIMULATOR if self._simulate else _origin(address)
+        own = str(default_ledger(items, simulate=self._simulate).resolve())
+        found, self.index_problem = answered_before(cast("SqliteLog", writer.log), writer.state, origin, [own])
+        return found
 
     def _counted(self, writer: Writer, per_class: int) -> Counted:
         from ledger.counting import count_sample

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ledger.core.units import format_bytes
 from ledger.ledger import Check
 
+from .answered import answered_lines
 from .estimate import estimate_screen
 from .tables import counted, table
 
@@ -20,4 +21,5 @@ def check_screen(check: Check, *, items: str) -> str:
         ("ledger before answers", format_bytes(check.ledger_bytes)),
     ]
     preview = estimate_screen(check.estimate, check.preview, batches=check.batches, simulated=False, assumptions=True)
+    preview = "\n".join([preview, *answered_lines(check.answered)])
     return f"{items}: nothing is wrong with what would be sent\n{table(rows, 'll')}\n\n{preview}"

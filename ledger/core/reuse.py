@@ -50,9 +50,9 @@ def never_sent(state: RunState, after: int = -1) -> Iterator[int]:
         yield from range(max(start, after + 1), end)
 
 
-def scope_of(state: RunState) -> str:
+def scope_of(origin: str, state: RunState) -> str:
     """Return what must be equal, beside the body, for two requests to ask the same: service and beta headers."""
-    return "\n".join([state.origin, *sorted(state.defaults.betas)])
+    return "\n".join([origin, *sorted(state.defaults.betas)])
 
 
 def require_usable(own: RunState, other: RunState, path: str) -> None:
