@@ -32,7 +32,8 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     The first seven are run defaults: they are part of what is asked, and a later run with other ones is refused.
     Durations are seconds. ``prices`` is a file that holds the price table to count with. ``max_cost`` is what the whole
     ledger may cost, in dollars, or ``none``; ``max_error_rate`` is a share: ``0.01`` or ``1%``. ``reuse`` are ledgers
-    whose answers are taken for equal requests; ``forget_reuse`` gives up what was not taken yet.
+    whose answers are taken for equal requests; ``forget_reuse`` gives up what was not taken yet. ``prime_cache`` sends
+    one request of each shared prefix first, and waits for it as long as for a canary.
     """
 
     model: str | None = None

@@ -120,8 +120,8 @@ def primers_due(state: RunState, now: int, sealed_next: int, window: int, max_by
     """
     if not state.policy.prime_cache or not any(_due(state, now, shared_prefixes(state, _front(state, sealed_next)))):
         return []
-    if is_in_vain(state):
-        return []
+    if is_in_vain(state) or any(chunk.cause == "priming" for chunk in state.live_chunks()):
+        return []  # one that is waited for no longer does not call for another
     primers: list[int] = []
     size_bytes = 0
     for shared in _due(state, now, shared_prefixes(state, _front(state, window))):

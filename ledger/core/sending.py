@@ -135,9 +135,7 @@ def _seal(state: RunState, now: int, room: int, plan: Plan, purse: Purse | None)
         purse.reserve(chunk for chunk in state.chunks_in("sealed") if chunk.hold is None and _is_not_in(plan, chunk))
     lanes = _lanes(state)
     if _rest_waits(state, now, plan):
-        lanes = [
-            (priority, retry) for priority, retry in lanes if retry
-        ]  # what is asked again belongs to what went first
+        lanes = [lane for lane in lanes if lane[1]]  # what is asked again belongs to what went first
     else:
         wants_canary = canary_wanted(state)
         sealed_next = policy.queue_requests if wants_canary else max_requests  # a canary takes from all over the input
