@@ -22,6 +22,7 @@ from ledger.core.errors import ServiceError
 from ledger.core.events import BatchSeen, Counts
 from ledger.core.units import MICROSECONDS_PER_SECOND, parse_instant
 from ledger.ports import Accepted, CallError, Page, ReleaseRefusedError, Reply
+from ledger.service.sdk import load_sdk
 
 if TYPE_CHECKING:
     import anthropic
@@ -161,13 +162,12 @@ class AnthropicGateway:
         api_key: str | None = None,
         read_seconds: float = READ_SECONDS,
     ) -> None:
-        import anthropic  # two seconds: paid only by who talks to the service
-        import httpx2
+        import httpx2  # with the SDK 0.3 s: paid only by who talks to the service
 
-        self._anthropic = anthropic
+        self._sdk = load_sdk()
         self._httpx = httpx2
         try:
-            self._client: anthropic.Anthropic = anthropic.Anthropic(
+            self._client: anthropic.Anthropic = self._sdk.Anthropic(
                 api_key=api_key,
                 base_url=base_url,
                 http_client=http_client,
@@ -175,7 +175,7 @@ class AnthropicGateway:
                 timeout=httpx2.Timeout(read_seconds, connect=CONNECT_SECONDS),
                 open_telemetry=False,
             )
-        except anthropic.AnthropicError as problem:
+        except self._sdk.AnthropicError as problem:
             raise _no_credentials(problem) from problem
 
     @property
@@ -265,7 +265,7 @@ class AnthropicGateway:
                 f"{_PATH}/{batch}/results",
                 cast_to=self._httpx.Response,
                 stream=True,
-                stream_cls=self._anthropic.Stream,
+                stream_cls=self._sdk.Stream,
                 options={"headers": {"Accept": "application/binary"}, "follow_redirects": False},
             )
         except Exception as problem:
@@ -297,9 +297,9 @@ class AnthropicGateway:
 
     def _call_error(self, problem: Exception, *, sent: bool = True) -> CallError | ServiceError:
         """Return what an exception of the SDK or of HTTP means; one that is neither is a bug of ours and goes on."""
-        if isinstance(problem, self._anthropic.APIStatusError):
+        if isinstance(problem, self._sdk.APIStatusError):
             return _status_error(problem.response, problem.body, sent=sent)
-        if isinstance(problem, self._anthropic.APIConnectionError | self._httpx.HTTPError):
+        if isinstance(problem, self._sdk.APIConnectionError | self._httpx.HTTPError):
             cause = problem.__cause__ or problem
             never = isinstance(cause, self._httpx.ConnectError | self._httpx.ConnectTimeout)
             kind = type(cause).__name__
@@ -308,7 +308,7 @@ class AnthropicGateway:
             return CallError(
                 f"no answer from the service: {kind}", kind=kind, message=str(cause), sent=sent and not never
             )
-        if isinstance(problem, self._anthropic.AnthropicError) or (
+        if isinstance(problem, self._sdk.AnthropicError) or (
             isinstance(problem, TypeError) and "authentication" in str(problem)
         ):
             return _no_credentials(problem)
