@@ -99,13 +99,6 @@ class _Usage(msgspec.Struct, gc=False):
     inference_geo: str | None = None
 
 
-class _Message(msgspec.Struct, gc=False):
-    model: str = ""
-    stop_reason: str | None = None
-    content: msgspec.Raw = msgspec.Raw(b"[]")
-    usage: msgspec.Raw = msgspec.Raw(b"null")
-
-
 class _ErrorKind(msgspec.Struct, gc=False):
     type: str = ""
     message: str = ""
@@ -113,6 +106,15 @@ class _ErrorKind(msgspec.Struct, gc=False):
 
 class _Error(msgspec.Struct, gc=False):
     error: _ErrorKind | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    """A message of which nothing inside is read: the forms below read more in the same pass, and may fail for it."""
+
+    model: str = ""
+    stop_reason: str | None = None
+    content: msgspec.Raw = msgspec.Raw(b"[]")
+    usage: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Result(msgspec.Struct, gc=False):
@@ -126,15 +128,66 @@ class _Row(msgspec.Struct, gc=False):
     result: _Result
 
 
+class _CountedMessage(msgspec.Struct, gc=False):
+    """For storing: the usage is read, the blocks are not."""
+
+    model: str = ""
+    stop_reason: str | None = None
+    content: msgspec.Raw = msgspec.Raw(b"[]")
+    usage: _Usage | None = None
+
+
+class _CountedResult(msgspec.Struct, gc=False):
+    type: str
+    message: _CountedMessage | None = None
+    error: _Error | None = None
+
+
+class _CountedRow(msgspec.Struct, gc=False):
+    custom_id: str
+    result: _CountedResult
+
+
+class _Block(msgspec.Struct, gc=False):
+    type: str = ""
+    text: str = ""
+
+
+class _OpenedMessage(msgspec.Struct, gc=False):
+    """For writing out: the blocks are read, and the usage is kept as the service wrote it."""
+
+    model: str = ""
+    stop_reason: str | None = None
+    content: list[_Block] = []
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _OpenedResult(msgspec.Struct, gc=False):
+    type: str
+    message: _OpenedMessage | None = None
+    error: _Error | None = None
+
+
+class _OpenedRow(msgspec.Struct, gc=False):
+    custom_id: str
+    result: _OpenedResult
+
+
 class _RowId(msgspec.Struct):
     custom_id: str
 
 
 _decode_row = msgspec.json.Decoder(_Row).decode
+_decode_counted_row = msgspec.json.Decoder(_CountedRow).decode
+_decode_opened_row = msgspec.json.Decoder(_OpenedRow).decode
+_decode_blocks = msgspec.json.Decoder(list[_Block]).decode
 _decode_id = msgspec.json.Decoder(_RowId).decode
 _decode_usage = msgspec.json.Decoder(_Usage | None).decode
+_UNREADABLE = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError)
 _NO_USAGE = Usage()
 
+_REFUSAL = "refusal"
+_NULL = msgspec.Raw(b"null")
 _OUTCOME_OF_STOP: dict[str | None, Outcome] = {
     "end_turn": "ok",
     "stop_sequence": "ok",
@@ -142,7 +195,7 @@ _OUTCOME_OF_STOP: dict[str | None, Outcome] = {
     "max_tokens": "truncated",
     "model_context_window_exceeded": "truncated",
     "pause_turn": "paused_turn",
-    "refusal": "refused",
+    _REFUSAL: "refused",
 }
 
 
@@ -191,35 +244,61 @@ def read_row(row: bytes) -> Answer | None:
     row is not yet a good answer: its stop reason decides. An unknown stop reason counts as ``ok``, with the reason
     kept; an unknown result type as ``errored``, with the type as its kind.
     """
+    # One pass over a row as nearly all are, 4 µs; two passes take 5.
+    try:
+        result = _decode_counted_row(row).result
+        message = result.message
+        if result.type == "succeeded" and message is not None and message.stop_reason != _REFUSAL:
+            return _succeeded(message.model, message.stop_reason, message.usage)
+    except _UNREADABLE:
+        pass  # what makes it so may be in a part that is of no matter
     try:
         return _answer(_decode_row(row).result)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return None
 
 
 def read_row_whole(row: bytes) -> ReadRow | None:
-    """Return all that is to be said of a result row in one pass over it, or None when it is no result row."""
+    """Return all that is to be said of a result row, or None when it is no result row."""
+    # Likewise: of 13 KB, with what is written of it, one pass takes 71 µs and three take 84.
+    try:
+        opened = _decode_opened_row(row).result
+        if opened.type == "succeeded" and opened.message is not None and opened.message.stop_reason != _REFUSAL:
+            message = opened.message
+            answer = _succeeded(message.model, message.stop_reason, _decode_usage(message.usage))
+            return ReadRow(answer, _unless_null(message.usage), _joined(message.content))
+    except _UNREADABLE:
+        pass
     try:
         result = _decode_row(row).result
-        answer = _answer(result)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        read = _answer(result)
+    except _UNREADABLE:
         return None
-    if answer is None:
+    if read is None:
         return None
-    if answer.service_type != "succeeded" or result.message is None:
-        return ReadRow(answer, None, None)
-    usage = result.message.usage
-    return ReadRow(answer, usage if bytes(usage) != b"null" else None, _text(result.message.content))
+    if read.service_type != "succeeded" or result.message is None:
+        return ReadRow(read, None, None)
+    return ReadRow(read, _unless_null(result.message.usage), _text(result.message.content))
+
+
+def _unless_null(usage: msgspec.Raw) -> msgspec.Raw | None:
+    return usage if usage != _NULL else None
 
 
 def _answer(result: _Result) -> Answer | None:
     match result.type:
         case "succeeded":
-            return _succeeded(result.message) if result.message is not None else None
+            message = result.message
+            if message is None:
+                return None
+            billed = True
+            if message.stop_reason == _REFUSAL and bytes(message.content).strip() in (b"[]", b"null", b""):
+                billed = False  # refused before any output: counted, not charged (stop reasons page)
+            return _succeeded(message.model, message.stop_reason, _decode_usage(message.usage), billed=billed)
         case "errored":
             error = result.error.error if result.error is not None else None
-            kind, message = (error.type, error.message) if error is not None else ("", "")
-            return Answer("errored", "errored", error_kind=kind or "unknown", error_message=message, stop_reason="")
+            kind, text = (error.type, error.message) if error is not None else ("", "")
+            return Answer("errored", "errored", error_kind=kind or "unknown", error_message=text, stop_reason="")
         case "expired":
             return Answer("expired", "expired", stop_reason="")
         case "canceled":
@@ -228,21 +307,18 @@ def _answer(result: _Result) -> Answer | None:
             return Answer("errored", "errored", error_kind=f"{UNKNOWN_TYPE} {other}"[:80], stop_reason="")
 
 
-def _succeeded(message: _Message) -> Answer:
-    outcome = _OUTCOME_OF_STOP.get(message.stop_reason, "ok")
-    usage = _decode_usage(message.usage)
-    billed = True
-    if outcome == "refused" and bytes(message.content).strip() in (b"[]", b"null", b""):
-        billed = False  # refused before any output: counted, not charged (stop reasons page)
+def _succeeded(model: str, stop_reason: str | None, usage: _Usage | None, *, billed: bool = True) -> Answer:
     return Answer(
         "succeeded",
-        outcome,
-        usage=_usage(usage) if usage is not None else _NO_USAGE,
-        stop_reason=message.stop_reason or "",
-        model=message.model,
-        tier=usage.service_tier or "" if usage is not None else "",
-        geo=usage.inference_geo or "" if usage is not None else "",
-        billed=billed,
+        _OUTCOME_OF_STOP.get(stop_reason, "ok"),
+        _usage(usage) if usage is not None else _NO_USAGE,
+        stop_reason or "",
+        "",
+        "",
+        model,
+        usage.service_tier or "" if usage is not None else "",
+        usage.inference_geo or "" if usage is not None else "",
+        billed,
     )
 
 
@@ -280,14 +356,6 @@ def is_final(answer: Answer, attempt: int, max_attempts: int, *, cancel_wanted: 
     return attempt >= max_attempts
 
 
-class _Block(msgspec.Struct, gc=False):
-    type: str = ""
-    text: str = ""
-
-
-_decode_blocks = msgspec.json.Decoder(list[_Block]).decode
-
-
 def text_of(row: bytes) -> str | None:
     """Return the text of a succeeded row: its text blocks, joined; None where there is none."""
     read = read_row_whole(row)
@@ -296,8 +364,13 @@ def text_of(row: bytes) -> str | None:
 
 def _text(content: msgspec.Raw) -> str | None:
     try:
-        blocks = _decode_blocks(content)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+        return _joined(_decode_blocks(content))
+    except _UNREADABLE:
         return None
+
+
+def _joined(blocks: list[_Block]) -> str | None:
+    if len(blocks) == 1 and blocks[0].type == "text":
+        return blocks[0].text
     texts = [block.text for block in blocks if block.type == "text"]
     return "".join(texts) if texts else None

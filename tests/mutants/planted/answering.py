@@ -57,8 +57,8 @@ ANSWERING = (
         "what was refused unanswered is billed",
         "An answer that was refused before any output is counted, and not charged.",
         "ledger/core/answers.py",
-        "        billed = False  # refused",
-        "        billed = True  # refused",
+        "                billed = False  # refused",
+        "                billed = True  # refused",
         ("tests/core/test_answers.py",),
     ),
     Bug(
