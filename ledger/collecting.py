@@ -5,9 +5,10 @@ The longest of the commands that ``ledger.perform`` describes, off the writer's 
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from sys import intern
 from typing import BinaryIO, NamedTuple
@@ -89,27 +90,31 @@ def collect(job: CollectJob, tools: Tools) -> list[e.AnyEvent]:
     return [*spooled.findings, *_conclude(job, spooled, tallies)]
 
 
-class _Tail:
-    """A stream of bytes that knows whether the last of them ended a line."""
+class _Spooling:
+    """A stream of bytes that is kept in the spool as it comes, and knows whether the last of them ended a line.
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    Whole pieces are written: row by row it was 14 µs a row of 2.6 KB, half of all that collecting cost.
+    """
+
+    def __init__(self, pieces: Iterator[bytes], spool: BinaryIO) -> None:
         self._pieces = pieces
+        self._spool = spool
         self.ended_a_line = True
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self._pieces:
             if piece:
+                self._spool.write(piece)
                 self.ended_a_line = piece.endswith(b"\n")
-            yield piece
+                yield piece
 
 
 def _download(job: CollectJob, tools: Tools, spool: BinaryIO) -> _Spooled:
     chunk = job.chunk
-    wanted = set(job.waiting)
     members = set(ordinals(chunk.ranges))
     places: dict[int, tuple[int, int]] = {}
     findings: list[e.AnyEvent] = []
-    offset = rows = foreign = earlier = 0
+    end = rows = foreign = earlier = 0
 
     def note(finding: str, row: bytes, ordinal: int = -1) -> None:
         detail = f"{len(row)} bytes, SHA-256 {sha256(row).hexdigest()}, row {rows}"
@@ -118,8 +123,9 @@ def _download(job: CollectJob, tools: Tools, spool: BinaryIO) -> _Spooled:
         )
 
     own_row = _own_row(job.nonce).match
-    row, tail = b"", _Tail(tools.gateway.results(chunk.batch))
-    for row in split_lines(tail):
+    row, pieces = b"", _Spooling(tools.gateway.results(chunk.batch), spool)
+    for row in split_lines(pieces):
+        offset, end = end, end + len(row) + 1
         if own := own_row(row):
             ordinal, nonce = int(own[1], 36), job.nonce
         elif not row.strip():
@@ -140,10 +146,7 @@ def _download(job: CollectJob, tools: Tools, spool: BinaryIO) -> _Spooled:
         else:
             # Rows stored by an earlier, interrupted collection count as seen; they are not stored again.
             places[ordinal] = (offset, len(row))
-            if ordinal in wanted:
-                spool.write(row)
-                offset += len(row)
-    if not tail.ended_a_line and row.strip() and read_row(row) is None and job.failures < TORN_TIMES:
+    if not pieces.ended_a_line and row.strip() and read_row(row) is None and job.failures < TORN_TIMES:
         # A stream without a known length ends as cleanly when it is cut: a torn last row gives it away.
         raise CallError("the results end inside a row", kind="torn", message=f"row {rows} has no end")
     spool.flush()
@@ -207,11 +210,12 @@ def _store(job: CollectJob, spooled: _Spooled, spool: BinaryIO, tallies: dict[st
     gathered_bytes = 0
     salts: Iterator[bytes] = iter(())
     paused: set[str] = set()
+    read = _reads_of(spool)
     for index, ordinal in enumerate(job.waiting):
         place = spooled.places.get(ordinal)
         if place is None:
             continue
-        row = _read_at(spool, *place)
+        row = read(*place)
         answer = read_row(row)
         if answer is None:
             spooled.findings.append(
@@ -244,11 +248,21 @@ def _store(job: CollectJob, spooled: _Spooled, spool: BinaryIO, tallies: dict[st
         tools.emit(events, list(result_blocks(job.chunk.chunk, payloads)))
 
 
-def _read_at(spool: BinaryIO, offset: int, size: int) -> bytes:
-    # The rows lie in the service's order: through the file object's buffer each would cost two reads, 3.4 µs, not 2.2.
-    unbuffered: BinaryIO = getattr(spool, "raw", spool)
-    unbuffered.seek(offset)
-    return unbuffered.read(size)
+def _reads_of(spool: BinaryIO) -> Callable[[int, int], bytes]:
+    """Return how to read (offset, size) of a spool, whose rows lie in the service's order.
+
+    One call to the system a row, 1.3 µs; through the file object it is a seek and a read, 2.4 µs.
+    """
+    try:
+        file = spool.fileno()
+    except OSError:  # in memory
+
+        def read(offset: int, size: int) -> bytes:
+            spool.seek(offset)
+            return spool.read(size)
+
+        return read
+    return lambda offset, size: os.pread(file, size, offset)
 
 
 def _result(job: CollectJob, index: int, ordinal: int, answer: Answer, row_digest: str) -> e.ResultStored:

@@ -59,7 +59,7 @@ COLLECTING = (
         "a torn download is a whole one",
         "A download that ends inside a row is no complete one.",
         "ledger/collecting.py",
-        "    if not tail.ended_a_line and row.strip() and read_row(row) is None and job.failures < TORN_TIMES:\n",
+        "    if not pieces.ended_a_line and row.strip() and read_row(row) is None and job.failures < TORN_TIMES:\n",
         "    if False:\n",
         (f"{RUNNER}::test_a_download_that_ends_inside_a_row_is_no_complete_one",),
     ),
