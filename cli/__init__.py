@@ -19,6 +19,8 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Look": {
         "status": "Show where a run stands, its batches, and what needs a person.",
         "results": "Write the answers as JSON lines, in the order of the input.",
+        "show": "Tell the whole story of one item.",
+        "diff": "Compare two runs: outcomes, answers, costs.",
         "costs": "Show what a run cost, and whether the batch discount was given.",
         "prices": "Show what tokens cost: today, or as a ledger recorded it.",
         "receipt": "Write ten lines that prove later what a run came to.",

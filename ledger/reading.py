@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ledger.core.proof import CostProof
     from ledger.core.receipt import Receipt, Verification
     from ledger.core.whatif import WhatIf
+    from ledger.diffing import Difference, RunDiff
+    from ledger.showing import ItemStory
 
 
 class SystemClock:
@@ -177,6 +179,36 @@ class Reading:
         with self._reader() as log:
             state = load_state(log)
             return dearest_items(log, state, recorded_prices(state, self.path), top)
+
+    def show(self, custom_id: str) -> ItemStory:
+        """Return the whole story of one item: its request, where it was sent, what came back, and what it cost.
+
+        Args:
+            custom_id: your id, or the id under which the service's console shows the item.
+
+        Raises:
+            UsageError: there is no such item.
+        """
+        from ledger.showing import show_item
+
+        with self._reader() as log:
+            return show_item(log, load_state(log), custom_id, str(self.path))
+
+    def diff(
+        self, other: Reading, *, top: int = 20, write: Callable[[Iterator[Difference]], Any] | None = None
+    ) -> RunDiff:
+        """Return how this run and another differ, item by item: outcomes, answers, costs.
+
+        Args:
+            other: the other run.
+            top: how many differences are kept, in the order of this run.
+            write: is given every difference, in the order of their custom_ids, and must take them all.
+        """
+        from ledger.diffing import diff_runs
+
+        with self._reader() as mine, other._reader() as theirs:
+            sides = ((mine, load_state(mine)), (theirs, load_state(theirs)))
+            return diff_runs(*sides, (str(self.path), str(other.path)), top=top, write=write)
 
     def what_if(self, models: Sequence[str]) -> tuple[WhatIf, ...]:
         """Return what the run would have cost with each of some models; tokens are scaled, since tokenizers differ.

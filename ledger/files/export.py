@@ -151,6 +151,11 @@ def _wanted(outcomes: Collection[str] | None, everything: bool) -> bytes:
     return bytes(table)
 
 
+def all_items(log: EventLog, state: RunState) -> Iterator[_Item]:
+    """Yield every item in the order of the input, those without an outcome too, with its stored row if there is one."""
+    return _items(log, state, _wanted(None, everything=True))
+
+
 # ── items and their rows ────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -16,6 +16,8 @@ COMMANDS = [
     "resume",
     "status",
     "results",
+    "show",
+    "diff",
     "costs",
     "prices",
     "receipt",
