@@ -15,6 +15,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "check": "Say what is wrong with items, how they would be sent, and what they may cost.",
         "run": "Take in items, send them, wait, and store every answer.",
         "resume": "Go on where the last process ended, however it ended.",
+        "retry": "Ask again what went wrong, and nothing else.",
     },
     "Look": {
         "status": "Show where a run stands, its batches, and what needs a person.",

@@ -99,6 +99,15 @@ def unconfirmed(estimate: Estimate) -> e.RunPaused:
     )
 
 
+def reopened_unconfirmed(event: e.RequestsReopened) -> e.RunPaused:
+    """Return the pause of requests that were opened again, until somebody agrees to what that costs."""
+    return e.RunPaused(
+        reason=UNCONFIRMED,
+        detail=f"{event.requests:,} requests were opened again; nobody has agreed to what that costs",
+        lift="ledger resume --yes, or --max-cost USD",
+    )
+
+
 def unbounded_requests(state: RunState) -> int:
     """Return how many requests a budget cannot bound: they bring input that is not in their bytes."""
     return sum(count for one, count in zip(state.classes, state.class_requests, strict=True) if one.unbounded)

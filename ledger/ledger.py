@@ -15,7 +15,7 @@ import os
 import secrets
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from ledger.answered import AnsweredBefore, answered_before, remember
-from ledger.braking import UNCONFIRMED, confirmation, require_agreement, unconfirmed
+from ledger.braking import UNCONFIRMED, confirmation, reopened_unconfirmed, require_agreement, unconfirmed
 from ledger.choices import Choices
 from ledger.choosing import SIMULATOR, choose
 from ledger.core import events as e
@@ -34,6 +34,7 @@ from ledger.core.decide import Waiting
 from ledger.core.errors import LockedError, PausedError, UsageError
 from ledger.core.preview import Preview
 from ledger.core.prices import quote
+from ledger.core.reopening import Reopening, reopening
 from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events
 from ledger.core.reuse import place_of
 from ledger.core.state import RunState
@@ -51,6 +52,7 @@ from ledger.reading import (
     today_date,
 )
 from ledger.recovery import recover
+from ledger.retrying import ordinals_of
 from ledger.reusing import take_all
 from ledger.runner import Listener, Runner, Writer
 from ledger.store import faults, inbox
@@ -221,6 +223,50 @@ class Ledger(Reading):
                     )
                 self._take_in(writer, source.path, progress=progress)
             return self._go_on(writer, gateway, once=once, confirm=confirm, is_new=not writer.state.chunks)
+
+    def retry(
+        self,
+        *,
+        outcomes: Sequence[str] | None = None,
+        ids: Collection[str] | None = None,
+        choices: Choices | None = None,
+        once: bool = False,
+        confirm: Confirm | None = None,
+        opened: Callable[[Reopening], None] | None = None,
+    ) -> Summary:
+        """Ask again what has an outcome, and go on as ``resume`` does.
+
+        What was stored and billed stays; an item has the outcome of its last answer. Where nothing is left to be opened
+        this is ``resume``.
+
+        Args:
+            outcomes: of which items: errored, expired, canceled, missing and lost ones when None, or any that ``ids``
+                names.
+            ids: only these items.
+            choices: as for ``resume``.
+            once: as for ``resume``.
+            confirm: is shown the estimate; without it nothing is asked.
+            opened: is told what is opened, before anything is recorded.
+
+        Raises:
+            UsageError: there is no such outcome or item.
+            LedgerError: what a person must know.
+        """
+        require_file(self.path)
+        with self._reader() as log:
+            self._simulate = self._simulate or load_state(log, min(1, log.head.position)).origin == SIMULATOR
+        with self._service() as (gateway, origin), self._writer() as writer:
+            _require_origin(writer.state, origin, self.path)
+            choose(writer, self.path, today(self._clock), choices or Choices())
+            named = ordinals_of(writer.log, writer.state, ids) if ids is not None else None
+            found = reopening(writer.state, outcomes, named)
+            if opened is not None:
+                opened(found)
+            if found.event is not None:
+                # Both at once: a process that dies here leaves nothing that a later one would send unasked.
+                asked = confirm is not None and UNCONFIRMED not in writer.state.pauses
+                writer.append([found.event, *([reopened_unconfirmed(found.event)] if asked else [])])
+            return self._go_on(writer, gateway, once=once, confirm=confirm, is_new=False)
 
     def recover(self, items: str | Path | None = None, *, choices: Choices | None = None) -> e.LedgerRecovered:
         """Reconcile a ledger that is behind its head (or lost it) with the workspace; nothing is submitted.

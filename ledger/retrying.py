@@ -1,0 +1,101 @@
+"""Which items a person means to have asked again, named by their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import msgspec
+
+from ledger.core.errors import UsageError
+from ledger.core.state import RunState
+from ledger.ports import EventLog
+
+_SHOWN = 5
+"""How many ids a message names."""
+
+_decode = msgspec.json.Decoder().decode
+
+
+class _Named(msgspec.Struct, gc=False):
+    """What is needed of a request_built event."""
+
+    ordinal: int
+    custom_id: str
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
+
+
+def read_ids(text: str, name: str) -> set[str]:
+    """Return the ids in a file: one a line, a JSON array of them, or JSON lines with a ``custom_id`` or an ``id``.
+
+    The last is what ``ledger results`` writes, and what a file of items looks like.
+
+    Args:
+        text: its content.
+        name: what it is called, for what is said about it.
+
+    Raises:
+        UsageError: it holds no ids; says which line.
+    """
+    if text.lstrip().startswith("["):
+        found = _json(text, name)
+        if not all(isinstance(one, str) for one in found):
+            raise UsageError("an array of ids holds strings", where=name)
+        ids = set(found)
+    else:
+        ids = {
+            _id_of(line, f"{name}, line {number}") for number, line in enumerate(text.splitlines(), 1) if line.strip()
+        }
+    if not ids:
+        raise UsageError("there is no id in it", where=name, next="one id a line")
+    return ids
+
+
+def _id_of(line: str, where: str) -> str:
+    if not line.lstrip().startswith("{"):
+        return line.strip()
+    found = _json(line, where)
+    custom_id = found.get("custom_id", found.get("id"))
+    if not isinstance(custom_id, str):
+        raise UsageError("the object has neither custom_id nor id", where=where, next="one id a line, or JSON")
+    return custom_id
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return _decode(text)
+    except msgspec.DecodeError as problem:
+        raise UsageError("this is no JSON", where=where, why=str(problem), next="one id a line, or JSON") from problem
+
+
+def ordinals_of(log: EventLog, state: RunState, ids: Collection[str]) -> list[int]:
+    """Return the requests of some ids, ascending.
+
+    Raises:
+        UsageError: the ledger has no such items.
+    """
+    wanted, found = set(ids), dict[str, int]()
+    left = len(state.columns)
+    for row in log.read(0, state.position):
+        if row.type_name != "request_built":
+            continue
+        named = _decode_named(row.data)
+        left -= 1
+        if named.custom_id in wanted:
+            found[named.custom_id] = named.ordinal
+        if not left or len(found) == len(wanted):
+            break
+    if len(found) < len(wanted):
+        raise _unknown(sorted(wanted - found.keys()))
+    return sorted(found.values())
+
+
+def _unknown(missing: Iterable[str]) -> UsageError:
+    names = list(missing)
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return UsageError(
+        f"there is no item {', '.join(map(repr, names[:_SHOWN]))}{more}",
+        next="ledger results --all shows the ids of all items",
+    )
