@@ -51,7 +51,8 @@ def cost_groups(state: RunState, twins: Iterable[TwinFound] | None = None) -> It
             lane=chunk.priority,
         )
     for class_id, requests in state.reused.items():
-        yield _reused_group(state, class_id, requests)
+        if requests:  # else all of them were opened again
+            yield _reused_group(state, class_id, requests)
     for twin in (*state.twins.values(), *state.acknowledged.values()) if twins is None else twins:
         if twin.usage is not None:
             yield _twin_group(state, twin)
