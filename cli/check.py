@@ -14,6 +14,7 @@ from .options import (
     item_options,
     json_option,
     prices_option,
+    prime_option,
     require_other_file,
     service_options,
 )
@@ -34,6 +35,7 @@ from .options import (
 @service_options
 @chunk_options
 @prices_option
+@prime_option
 @index_option
 @json_option
 @debug_option

@@ -149,15 +149,17 @@ brake_options: Callable[[F], F] = _all(
 )
 """What stops a run before it costs too much, or comes to nothing."""
 
+prime_option: Callable[[F], F] = click.option(
+    "--prime-cache/--no-prime-cache",
+    default=None,
+    help="Send one request of each prefix shared under cache_control first, and wait for it.",
+)
+
 policy_options: Callable[[F], F] = _all(
     chunk_options,
     prices_option,
     brake_options,
-    click.option(
-        "--prime-cache/--no-prime-cache",
-        default=None,
-        help="Send one request of each prefix shared under cache_control first, and wait for it.",
-    ),
+    prime_option,
     click.option(
         "--reuse",
         metavar="LEDGER",

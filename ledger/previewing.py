@@ -9,6 +9,7 @@ import msgspec
 from ledger.core.chunks import Cut
 from ledger.core.costs import BytesPerToken, Estimate, RequestClass, bytes_per_token, estimate
 from ledger.core.learning import Learned
+from ledger.core.order import order_of, prefix_notices, priming_preview
 from ledger.core.preview import Preview, preview
 from ledger.core.state import RunState
 from ledger.counting import Counted
@@ -76,4 +77,7 @@ def preview_of(state: RunState, today: date, expectations: Expectations | None =
         today=today,
         bytes_per_token=expectations.bytes_per_token,
     )
-    return said, cuts
+    ahead = msgspec.structs.replace(
+        said, order=order_of(state), priming=priming_preview(state), notices=(*said.notices, *prefix_notices(state))
+    )
+    return ahead, cuts

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ledger.core.order import PrimingPreview, Turn
 from ledger.core.preview import CachePreview, Preview, TimePreview
 from ledger.core.units import format_bytes, format_duration
 
@@ -27,10 +30,14 @@ def preview_lines(preview: Preview, *, always_time: bool) -> list[str]:
         above = f"above {step.above_prompt_tokens:,} tokens, where {step.model} costs more for the whole request"
         lines.append(f"{counted(step.requests, 'prompt')} {above}")
     lines += [_cache(cache) for cache in preview.cache]
+    if preview.priming is not None:
+        lines.append(_priming(preview.priming))
     if preview.us_requests:
         lines.append(f"{counted(preview.us_requests, 'request')} with inference_geo us, which costs more")
+    if len(preview.order) > 1:
+        lines.append(_order(preview.order))
     if always_time or preview.time.queue_fills > 1:
-        lines.append(_time(preview.time))
+        lines.append(_time(preview.time, preview.order))
     lines += [f"note: {notice.why}\n  {notice.fix}" for notice in preview.notices]
     return lines
 
@@ -58,8 +65,43 @@ def _cache(cache: CachePreview) -> str:
     )
 
 
-def _time(time: TimePreview) -> str:
-    usual, most = format_duration(time.hours_usual * _HOUR_SECONDS), format_duration(time.hours_max * _HOUR_SECONDS)
+def _priming(priming: PrimingPreview) -> str:
+    prefixes = "a prefix" if priming.prefixes == 1 else f"{priming.prefixes:,} prefixes"
+    shared = f"{priming.requests:,} prompts share {prefixes}"
+    if not priming.wanted:
+        one = "one of them" if priming.prefixes == 1 else "one of each"
+        return f"{shared}: --prime-cache sends {one} first, which may save up to {usd(priming.saved_usd_max)} of writing"
+    ones = counted(priming.prefixes, "request")
+    less = priming.saved_usd_min
+    text = (
+        f"priming: {shared}; {ones} first, whose writing costs {usd(priming.written_usd)}\n"
+        f"  the others save up to {usd(priming.saved_usd_max)}, if each had written its own; "
+        f"it costs {usd(less if less is None else -less)} if none reads"
+    )
+    if priming.left_out:
+        text += f"\n  of {priming.left_out:,} more shared prefixes none is primed before these are sent"
+    return text
+
+
+def _order(order: Sequence[Turn]) -> str:
+    names = [_turn(turn, last=turn is order[-1]) for turn in order]
+    return "order: " + ",\n  then ".join(names)
+
+
+def _turn(turn: Turn, *, last: bool) -> str:
+    requests = counted(turn.requests, "request")
+    if turn.what == "lanes":
+        lanes = f" (lanes {', '.join(map(str, turn.priorities))})" if len(turn.priorities) > 1 else ""
+        return f"the other {requests}{lanes}"
+    what = f"priming of {requests}" if turn.what == "priming" else f"a canary of {requests}"
+    usual, most = (format_duration(hours * _HOUR_SECONDS) for hours in (turn.wait_hours_usual, turn.wait_hours_max))
+    return what if last else f"{what}, which is waited for {usual} as a rule, {most} at most"
+
+
+def _time(time: TimePreview, order: Sequence[Turn]) -> str:
+    waits = order[:-1]
+    usual = format_duration((time.hours_usual + sum(turn.wait_hours_usual for turn in waits)) * _HOUR_SECONDS)
+    most = format_duration((time.hours_max + sum(turn.wait_hours_max for turn in waits)) * _HOUR_SECONDS)
     text = (
         f"time: {counted(time.queue_fills, 'queue fill')} (tier {time.tier}: {time.queue_requests:,} requests at once)"
         f"\n  {usual} if every batch ends within an hour, as most do; {most} at most"

@@ -14,6 +14,7 @@ import msgspec
 
 from ledger.core.costs import BytesPerToken, RequestClass, estimate, expected_output_tokens, plain
 from ledger.core.models import Notice, find_model, model_notices
+from ledger.core.order import PrimingPreview, Turn
 from ledger.core.pace import TYPICAL_PER_HOUR
 from ledger.core.prices import EXACT, GEO_US, PriceTable, Usage, rates, step_of
 
@@ -55,7 +56,7 @@ class CachePreview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimePreview(msgspec.Struct, frozen=True, kw_only=True):
-    """How long it may take, retries apart.
+    """How long it may take once nothing is waited for that goes first; retries apart.
 
     ``queue_fills`` is how often the processing queue of the tier must be filled. ``hours_usual`` counts an hour for
     each, ``hours_max`` the 24 after which a batch expires. ``hours_by_pace`` are the hours at the fast and the slow end
@@ -71,7 +72,10 @@ class TimePreview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be known before money is spent, beside the amounts. ``us_requests`` name ``inference_geo: us``."""
+    """What is to be known before money is spent, beside the amounts. ``us_requests`` name ``inference_geo: us``.
+
+    ``order`` is in which order it will be sent, ``priming`` what there is to prime, None where there is nothing.
+    """
 
     lanes: tuple[LanePreview, ...]
     steps: tuple[StepPreview, ...]
@@ -79,6 +83,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     us_requests: int
     time: TimePreview
     notices: tuple[Notice, ...]
+    order: tuple[Turn, ...] = ()
+    priming: PrimingPreview | None = None
 
 
 def preview(
