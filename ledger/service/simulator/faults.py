@@ -17,7 +17,7 @@ import msgspec
 
 from ledger.service.simulator.refusals import NAMED_REFUSALS, RefusalError
 
-Operation = Literal["create", "retrieve", "list", "results", "cancel", "delete", "any"]
+Operation = Literal["create", "retrieve", "list", "results", "cancel", "delete", "report", "any"]
 Framing = Literal["length", "chunked", "close"]
 
 # Instead of carrying the call out.

@@ -219,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         host, port = self._owner.server_address[:2]
         origin = f"http://{headers.get('host', f'{host!s}:{port}')}"
-        call = Call(self.command, split.path, dict(parse_qsl(split.query)), headers, body, origin)
+        call = Call(self.command, split.path, parse_qsl(split.query), headers, body, origin)
         reply = self._owner.service.answer(call)
         del call, body  # a body may be 256 MB, and a results stream long
         if reply.silence is not None:

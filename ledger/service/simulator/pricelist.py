@@ -16,7 +16,8 @@ FEMTODOLLARS = 10**15
 """Amounts are integers of 10⁻¹⁵ USD, in which every price of a token is whole."""
 
 _PER_MILLICENT = FEMTODOLLARS // 100_000 // 1_000_000  # of a price of one thousandth of a cent per million tokens
-_SEARCH = FEMTODOLLARS // 100
+SEARCH = FEMTODOLLARS // 100
+"""Femtodollars for one web search."""
 _LONG_PROMPT_TOKENS = 100_000
 _LONG_PROMPT_FACTOR = 5
 
@@ -76,5 +77,10 @@ def charge(
         tokens: uncached input, five-minute writes, one-hour writes, cache reads, output.
         searches: web searches, which have no discount.
     """
+    return sum(charges(model, geography, tokens)) + SEARCH * searches
+
+
+def charges(model: str, geography: str, tokens: tuple[int, int, int, int, int]) -> tuple[int, ...]:
+    """Return the femtodollars that the tokens of one answer cost, by category, in the order they are given in."""
     rates = _charge_of(model, geography, sum(tokens[:4]) > _LONG_PROMPT_TOKENS)
-    return sum(rate * count for rate, count in zip(rates, tokens, strict=True)) + _SEARCH * searches
+    return tuple(rate * count for rate, count in zip(rates, tokens, strict=True))

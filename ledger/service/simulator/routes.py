@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from hashlib import blake2b
@@ -24,6 +24,7 @@ from ledger.service.simulator.envelope import Envelope, parse_envelope
 from ledger.service.simulator.faults import SPOILING, Fault, Framing, Operation
 from ledger.service.simulator.records import Traits
 from ledger.service.simulator.refusals import NAMED_REFUSALS, RefusalError
+from ledger.service.simulator.reports import REPORTS
 from ledger.service.simulator.streams import in_pieces, result_rows
 
 _PATH = re.compile(r"/v1/messages/batches(?:/([^/]+)(?:/(cancel|results))?)?")
@@ -36,6 +37,7 @@ _OPERATIONS: Mapping[tuple[str, bool, str | None], Operation] = {
     ("GET", True, "results"): "results",
 }
 _JSON = "application/json"
+ADMIN_KEY_PREFIX = "sk-ant-admin"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Call:
     Args:
         method: upper case.
         path: without the query.
-        query: the decoded parameters.
+        pairs: the decoded parameters of the query, in order; names with brackets occur more than once.
         headers: by lower-case name.
         body: may be a bytearray, which is not kept.
         origin: scheme and host by which the client reached this service.
@@ -53,10 +55,15 @@ class Call:
 
     method: str
     path: str
-    query: Mapping[str, str]
+    pairs: Sequence[tuple[str, str]]
     headers: Mapping[str, str]
     body: bytes | bytearray
     origin: str
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters by name."""
+        return dict(self.pairs)
 
 
 @dataclass
@@ -157,6 +164,8 @@ class Service:
         if call.method == "POST" and call.path == "/v1/messages/count_tokens":
             _check_headers(call.headers)
             return _json({"input_tokens": count_tokens(bytes(call.body))})
+        if call.method == "GET" and call.path in REPORTS:
+            return self._report(call)
         match = _PATH.fullmatch(call.path)
         batch_id, action = match.groups() if match else (None, None)
         operation = _OPERATIONS.get((call.method, batch_id is not None, action)) if match else None
@@ -175,6 +184,17 @@ class Service:
         else:
             reply = _json({})
         return reply if spoiling is None else _spoilt(reply, spoiling)
+
+    def _report(self, call: Call) -> Reply:
+        _check_admin(call.headers)
+        faults = self._meet("report")
+        for fault in faults:
+            if fault.kind == "refuse":
+                raise fault.refusal()
+        spoiling = next((fault for fault in faults if fault.kind in SPOILING), None)
+        with self._lock:
+            report = REPORTS[call.path](self.simulator, self.workspace_id, self.now(), call.pairs)
+        return _json(report) if spoiling is None else _spoilt(_json(report), spoiling)
 
     def _meet(self, operation: Operation) -> tuple[Fault, ...]:
         settings = self.simulator.settings
@@ -257,6 +277,14 @@ def _check_headers(headers: Mapping[str, str]) -> None:
         raise RefusalError(401, "x-api-key header is required")
     if not headers.get("anthropic-version"):
         raise RefusalError(400, "anthropic-version: header is required")
+
+
+def _check_admin(headers: Mapping[str, str]) -> None:
+    # An ordinary key is answered as an unknown one is (Usage and Cost API, "Admin API key required").
+    _check_headers(headers)
+    key = headers.get("x-api-key") or headers.get("authorization", "")[7:].strip()
+    if not key.startswith(ADMIN_KEY_PREFIX):
+        raise NAMED_REFUSALS["unauthorized"]()
 
 
 def _json(document: dict[str, Any], status: int = 200) -> Reply:

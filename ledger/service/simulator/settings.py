@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from ledger.service.simulator.faults import NO_FAULTS, Faults
@@ -36,6 +38,25 @@ class Mix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     expired: float = 0.0
 
 
+class Reporting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the usage and cost reports come about: what their documentation leaves open, as switches.
+
+    Args:
+        attributed_to: the instant whose bucket a request's usage goes into: the creation of its batch, the processing
+            of the request, or the end of the batch.
+        lag_seconds: how long after the end of a batch its usage is in the reports; really mostly within five minutes.
+        default_workspace: whether the workspace is the organization's default one, whose id is null in reports.
+        counts_unbilled: whether usage that is not charged, of refusals before any output, is counted.
+        discounted: whether tokens are charged at half the price, as they should be.
+    """
+
+    attributed_to: Literal["created", "processed", "ended"] = "processed"
+    lag_seconds: float = 0.0
+    default_workspace: bool = False
+    counts_unbilled: bool = False
+    discounted: bool = True
+
+
 CALM = Mix(max_tokens=0, refusal=0, refusal_midway=0, errored={})
 
 
@@ -59,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             caching"), and nowhere promised.
         mix: shares of outcomes.
         faults: what goes wrong.
+        reporting: how the usage and cost reports come about.
     """
 
     seed: int = 0
@@ -73,3 +95,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cache_across_batches: bool = True
     mix: Mix = Mix()
     faults: Faults = NO_FAULTS
+    reporting: Reporting = Reporting()

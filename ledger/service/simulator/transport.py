@@ -58,7 +58,7 @@ class SimulatorTransport(httpx2.BaseTransport):
         call = Call(
             request.method,
             request.url.path,
-            dict(request.url.params),
+            request.url.params.multi_items(),
             {name.lower(): value for name, value in request.headers.items()},
             body,
             f"{request.url.scheme}://{request.url.netloc.decode('ascii')}",
