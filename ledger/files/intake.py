@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
@@ -30,7 +31,7 @@ from ledger.store.idindex import IdIndex
 from ledger.store.payloads import digest, new_salts, request_blocks
 
 LINES_A_COMMIT = 4096
-BYTES_A_COMMIT = 4_000_000
+BYTES_A_COMMIT = 2_000_000
 PROBLEMS_SHOWN = 10
 EXACT_CLASSES = 4096
 """Beyond so many classes, ceilings of answers are rounded up to a power of two, and no more prefixes are told apart, so
@@ -89,6 +90,33 @@ class IntakeReport(NamedTuple):
     rejected: int
 
 
+class _Group(NamedTuple):
+    """What is stored together: requests and refused lines with their numbers, overlong lines with their sizes."""
+
+    found: list[tuple[int, Request]]
+    refused: list[tuple[int, bytes, Problem]]
+    overlong: list[tuple[int, int]]
+    last_line: int
+
+
+class _Lines:
+    """The line of every request. Where they follow one another, as nearly always, a run of them is two numbers."""
+
+    def __init__(self) -> None:
+        self._firsts = array("I")  # the ordinal that each run begins with
+        self._shifts = array("q")  # from its ordinals to their lines
+
+    def add(self, ordinal: int, line: int) -> None:
+        """Note the line of a request; ordinals ascend."""
+        if not self._shifts or self._shifts[-1] != line - ordinal:
+            self._firsts.append(ordinal)
+            self._shifts.append(line - ordinal)
+
+    def of(self, ordinal: int) -> int:
+        """Return the line of a request."""
+        return ordinal + self._shifts[bisect_right(self._firsts, ordinal) - 1]
+
+
 class Intake:
     """One reading of one source.
 
@@ -126,7 +154,7 @@ class Intake:
             for c in state.classes
         }
         self._shared = SharedPrefixes(c.prefix for c in state.classes if c.prefix)
-        self._lines_of: array[int] = array("I")  # of every request, to name both lines of a conflict
+        self._lines = _Lines()  # to name both lines of a conflict
         self._problems: list[LineProblem] = []
         self._rejected = 0
         self._last_line = 0
@@ -140,7 +168,7 @@ class Intake:
         """
         before = self._without_gaps(last_reading(self._writer.state, self._path))
         with closing(self._reader(before)) as reader:
-            groups = _merged(reader)
+            groups = self._groups(reader)
             if before is not None and before.status == "reading":
                 self._last_line, self._rejected = before.lines, before.rejected
             else:
@@ -155,8 +183,9 @@ class Intake:
                 groups = groups if first is None else chain([first], groups)
             with closing(IdIndex(self._custom_id_of)) as index:
                 self._rebuild(index)
-                for lines, overlong in groups:
-                    self._take(index, lines, overlong, reader)
+                for group in groups:
+                    self._take(index, group, reader)
+                    del group  # or it would be there until the next one is
             return self._finish(reader)
 
     def _without_gaps(self, before: Source | None) -> Source | None:
@@ -201,7 +230,7 @@ class Intake:
                 continue
             built = e.decode(row.type_name, row.data)
             assert isinstance(built, e.RequestBuilt)
-            self._lines_of.append(built.line)
+            self._lines.add(built.ordinal, built.line)
             if columns.status[built.ordinal] == WITHDRAWN or built.ordinal != first + len(ids):
                 index.add_many(ids, first)
                 ids, first = [], built.ordinal + (columns.status[built.ordinal] == WITHDRAWN)
@@ -212,29 +241,40 @@ class Intake:
                 ids, first = [], first + len(ids)
         index.add_many(ids, first)
 
-    def _take(
-        self,
-        index: IdIndex,
-        lines: list[tuple[int, bytes]],
-        overlong: list[tuple[int, int]],
-        reader: LineReader,
-    ) -> None:
-        events: list[e.AnyEvent] = []
-        found: list[tuple[int, Request]] = []
+    def _groups(self, reader: LineReader) -> Iterator[_Group]:
+        """Yield what was read, much of it together: a commit costs the disk the same for one line as for thousands.
+
+        Lines are parsed as they come and not kept, so that a group is in memory once.
+        """
+        group = _Group([], [], [], 0)
         parse = self._parser.parse
-        for line_number, line in lines:
-            parsed = parse(line)
-            if isinstance(parsed, Problem):
-                self._reject(events, line_number, line, parsed)
-            else:
-                found.append((line_number, parsed))
-        for line_number, size in overlong:
+        since, last_line = reader.offset, 0
+        for lines, overlong, _, offset, _ in reader.groups():
+            for line_number, line in lines:
+                parsed = parse(line)
+                if isinstance(parsed, Problem):
+                    group.refused.append((line_number, line, parsed))
+                else:
+                    group.found.append((line_number, parsed))
+            group.overlong.extend(overlong)
+            last_line = max([last_line, *(number for number, _ in (*lines[-1:], *overlong[-1:]))])
+            if len(group.found) + len(group.refused) >= LINES_A_COMMIT or offset - since >= BYTES_A_COMMIT:
+                yield group._replace(last_line=last_line)
+                group, since = _Group([], [], [], 0), reader.offset
+        if group.found or group.refused or group.overlong:
+            yield group._replace(last_line=last_line)
+
+    def _take(self, index: IdIndex, group: _Group, reader: LineReader) -> None:
+        events: list[e.AnyEvent] = []
+        for line_number, line, problem in group.refused:
+            self._reject(events, line_number, line, problem)
+        for line_number, size in group.overlong:
             self._reject(events, line_number, b"", too_large(size))
         if self._rejected and not self._skip_invalid:
             blocks: list[RequestBlock] = []  # the reading will be withdrawn: only what is wrong still matters
         else:
-            blocks = self._build(index, found, events)
-        self._last_line = max([self._last_line, *(n for n, _ in lines[-1:]), *(n for n, _ in overlong[-1:])])
+            blocks = self._build(index, group.found, events)
+        self._last_line = max(self._last_line, group.last_line)
         source = self._writer.state.next_source - 1
         events.append(
             e.SourceRead(source=source, lines=self._last_line, bytes_read=reader.offset, digest=reader.digest)
@@ -265,7 +305,7 @@ class Intake:
                     class_id=self._class(request, events),
                 )
             )
-            self._lines_of.append(line)
+            self._lines.add(ordinal, line)
             payloads.append(
                 RequestPayload(
                     salt, request.params, request.prefix, request.suffix, request.verbatim, request.custom_id
@@ -328,7 +368,7 @@ class Intake:
         problem = Problem(
             code="conflict",
             field="",
-            why=f"another item has this id, in line {self._lines_of[known]}, with another body",
+            why=f"another item has this id, in line {self._lines.of(known)}, with another body",
             fix="give one of them another id, or pass --keep to keep the first",
             custom_id=request.custom_id,
         )
@@ -382,21 +422,6 @@ class Intake:
 def last_reading(state: RunState, path: str) -> Source | None:
     """Return the newest reading of a path, if there was one."""
     return next((source for source in reversed(state.sources.values()) if source.path == path), None)
-
-
-def _merged(reader: LineReader) -> Iterator[tuple[list[tuple[int, bytes]], list[tuple[int, int]]]]:
-    """Yield the lines of several groups together: a commit costs the disk the same for one line as for thousands."""
-    lines: list[tuple[int, bytes]] = []
-    overlong: list[tuple[int, int]] = []
-    since = reader.offset
-    for group in reader.groups():
-        lines += group.lines
-        overlong += group.overlong
-        if len(lines) >= LINES_A_COMMIT or group.offset - since >= BYTES_A_COMMIT:
-            yield lines, overlong
-            lines, overlong, since = [], [], reader.offset
-    if lines or overlong:
-        yield lines, overlong
 
 
 def settled(state: RunState) -> bool:

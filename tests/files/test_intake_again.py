@@ -15,7 +15,7 @@ from ledger.core.items import Defaults
 from ledger.core.state import RunState
 from ledger.files.intake import BadLinesError, Intake
 from ledger.files.lines import STDIN
-from ledger.ledger import SystemClock
+from ledger.reading import SystemClock
 from ledger.runner import Writer
 from ledger.store.memory import Disk, MemoryLog
 
