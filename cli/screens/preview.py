@@ -70,7 +70,9 @@ def _priming(priming: PrimingPreview) -> str:
     shared = f"{priming.requests:,} prompts share {prefixes}"
     if not priming.wanted:
         one = "one of them" if priming.prefixes == 1 else "one of each"
-        return f"{shared}: --prime-cache sends {one} first, which may save up to {usd(priming.saved_usd_max)} of writing"
+        return (
+            f"{shared}: --prime-cache sends {one} first, which may save up to {usd(priming.saved_usd_max)} of writing"
+        )
     ones = counted(priming.prefixes, "request")
     less = priming.saved_usd_min
     text = (

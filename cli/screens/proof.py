@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
+from ledger.core.caching import CacheUse, PrimedUse
 from ledger.core.costs import CostReport, CostRow
 from ledger.core.dearest import ItemCosts
 from ledger.core.pace import ERRORS_NORMAL, ERRORS_SYSTEMATIC, Errors, Pace
@@ -17,6 +18,7 @@ from .costs import costs_screen, rows_table
 from .money import usd, usd_column
 from .tables import counted, table
 
+_NOTHING = Decimal(0)
 _STEPS: dict[Step, str] = {
     "reused": "answers taken from other ledgers, for nothing",
     "count": "first attempts that were not billed, or are pending",
@@ -37,6 +39,7 @@ def proof_screen(proof: CostProof) -> str:
     facts = []
     if proof.per_1000_usd is not None:
         facts.append(f"{usd(proof.per_1000_usd)} for every 1,000 requests that ended ({proof.finished:,} did)")
+    facts += cache_lines(proof.cache)
     facts.append(errors_line(proof.errors))
     facts += [pace_line(pace) for pace in proof.pace]
     parts.append("\n".join(facts))
@@ -58,6 +61,36 @@ def waterfall_table(waterfall: Waterfall) -> str:
         ("cost", texts[-1], ""),
     ]
     return table(rows, "lrl")
+
+
+def cache_lines(cache: CacheUse | None) -> list[str]:
+    """Return how much of what was marked was read from the cache, what that saved, and what priming did for it."""
+    if cache is None:
+        return []
+    lines = []
+    if cache.written_tokens or cache.read_tokens:
+        marked = f"{cache.written_tokens + cache.read_tokens:,} marked tokens"
+        worth = cache.saved_usd is None or cache.saved_usd >= 0
+        saved = "it saved" if worth else "beside prompts without cache_control it cost"
+        amount = usd(None if cache.saved_usd is None else abs(cache.saved_usd))
+        lines.append(f"cache: {_percent(cache.hit_rate)} of {marked} were read from it; {saved} {amount}")
+    if cache.primed is not None:
+        lines.append(_priming(cache.primed))
+    return lines
+
+
+def _priming(primed: PrimedUse) -> str:
+    wrote = f"priming: {counted(primed.primers, 'request')} wrote {primed.written_tokens:,} tokens"
+    match primed.verdict:
+        case "pending":
+            return f"{wrote}; nothing that followed has come back"
+        case "read":
+            share = _percent(primed.hit_rate_after or _NOTHING)
+            return f"{wrote}; of what was marked in all that followed, {share} was read"
+        case "in_vain" if primed.written_tokens:
+            return f"{wrote} IN VAIN: what followed wrote {primed.written_after_tokens:,} anew and read nothing"
+        case "in_vain":
+            return f"{wrote}: the shared prefixes are not cached, perhaps because they are too short"
 
 
 def errors_line(errors: Errors) -> str:

@@ -64,4 +64,5 @@ def _cached(summary: Summary) -> str:
     tokens = summary.tokens
     if not tokens.cache_write and not tokens.cache_read:
         return ""
-    return f"and {tokens.cache_write:,} written to the cache, {tokens.cache_read:,} read from it"
+    rate = f" ({tokens.cache_read * 100 // (tokens.cache_read + tokens.cache_write)}%)"
+    return f"and {tokens.cache_write:,} written to the cache, {tokens.cache_read:,} read from it{rate}"

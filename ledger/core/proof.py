@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+from ledger.core.caching import CacheUse, cache_use
 from ledger.core.costs import By, CostReport, cost_report, plain
 from ledger.core.pace import Errors, Pace, errors, paces
 from ledger.core.prices import PriceTable
@@ -21,7 +22,7 @@ class CostProof(CostReport, frozen=True, kw_only=True):
 
     ``asked`` counts requests, ``finished`` those with an outcome; ``per_1000_usd`` is what a thousand finished requests
     cost, rounded to a millionth of a dollar, None where the cost is not known or nothing is finished. ``waterfall`` is
-    None where a price is not known or nothing was billed yet.
+    None where a price is not known or nothing was billed yet, ``cache`` where the prompt cache was not used.
     """
 
     ledger: str
@@ -34,6 +35,7 @@ class CostProof(CostReport, frozen=True, kw_only=True):
     errors: Errors
     pace: tuple[Pace, ...]
     waterfall: Waterfall | None
+    cache: CacheUse | None = None
 
 
 def cost_proof(state: RunState, table: PriceTable, *, ledger: str, by: By = "model") -> CostProof:
@@ -60,6 +62,7 @@ def cost_proof(state: RunState, table: PriceTable, *, ledger: str, by: By = "mod
         errors=errors(state),
         pace=paces(state),
         waterfall=waterfall(state, groups),
+        cache=cache_use(state, table),
     )
 
 
