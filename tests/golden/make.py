@@ -261,8 +261,51 @@ def braked(place: Path) -> Path:
     raise AssertionError("it never ended")
 
 
+def reused(place: Path) -> Path:
+    """Answers taken from another ledger, and through it from a third; the rest asked; one ledger given up."""
+    settings = Settings(
+        turnaround_minimum_seconds=0.2, turnaround_maximum_seconds=0.4, output_tokens_maximum=60, mix=CALM
+    )
+    said: dict[str, Any] = {"model": "claude-haiku-4-5", "max_tokens": 100, "poll_seconds": 0.05}
+    paths = [place / f"{name}.ledger" for name in ("march", "april", "reused")]
+    for number, path in enumerate(paths):
+        texts = [f"Say {text}." for text in range(2 * number, 6 + number)] + ["[[simulate:refusal]] Say no."]
+        items = path.with_suffix(".jsonl")
+        _write(items, [{"id": f"{path.stem} {at}", "prompt": text} for at, text in enumerate(texts)])
+        ledger = Ledger(path, simulate=True, settings=settings)
+        ledger.run(items, **said, reuse=tuple(map(str, paths[max(number - 1, 0) : number])))
+    _write(paths[2].with_name("bad.jsonl"), [{"id": "bad", "prompt": 7}])
+    with suppress(BadLinesError):
+        ledger.run(paths[2].with_name("bad.jsonl"), add=True, **said, reuse=(str(paths[0]),))
+        raise AssertionError("bad lines were taken")
+    ledger.resume(choices=Choices(forget_reuse=True))
+    return paths[2]
+
+
+def primed(place: Path) -> Path:
+    """Two shared prefixes that were primed, a canary, and what they share no more of than a mark for five minutes."""
+    path, items = place / "primed.ledger", place / "items.jsonl"
+    lines: list[dict[str, Any]] = []
+    for number in range(30):
+        text = ("Be brief. ", "Be kind. ", "Be quick. ")[number % 3] * 700
+        mark = {"type": "ephemeral"} | ({"ttl": "1h"} if number % 3 else {})
+        asked = {
+            "model": "claude-sonnet-4-6",
+            "max_tokens": 50,
+            "system": [{"type": "text", "text": text, "cache_control": mark}],
+            "messages": [{"role": "user", "content": f"Say {number}."}],
+        }
+        lines.append({"id": f"item {number}", "params": asked})
+    _write(items, lines)
+    settings = Settings(turnaround_minimum_seconds=0.2, turnaround_maximum_seconds=0.4, mix=CALM)
+    said: dict[str, Any] = {"poll_seconds": 0.05, "canary": "always", "canary_requests": 4, "prime_cache": True}
+    Ledger(path, simulate=True, settings=settings).run(items, **said)
+    return path
+
+
 SCENES: dict[str, Callable[[Path], Path]] = {
-    scene.__name__: scene for scene in (outcomes, refused, uncertain, twin, collecting, recovered, halfway, braked)
+    scene.__name__: scene
+    for scene in (outcomes, refused, uncertain, twin, collecting, recovered, halfway, braked, reused)
 }
 
 
