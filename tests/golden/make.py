@@ -283,14 +283,14 @@ def reused(place: Path) -> Path:
 
 
 def primed(place: Path) -> Path:
-    """Two shared prefixes that were primed, a canary, and what they share no more of than a mark for five minutes."""
+    """Two shared prefixes that were primed, a third that is marked for five minutes only, a canary, and the rest."""
     path, items = place / "primed.ledger", place / "items.jsonl"
     lines: list[dict[str, Any]] = []
-    for number in range(30):
-        text = ("Be brief. ", "Be kind. ", "Be quick. ")[number % 3] * 700
+    for number in range(12):
+        text = ("Be brief. ", "Be kind. ", "Be quick. ")[number % 3] * 180
         mark = {"type": "ephemeral"} | ({"ttl": "1h"} if number % 3 else {})
         asked = {
-            "model": "claude-sonnet-4-6",
+            "model": "claude-haiku-5-5",
             "max_tokens": 50,
             "system": [{"type": "text", "text": text, "cache_control": mark}],
             "messages": [{"role": "user", "content": f"Say {number}."}],
@@ -298,14 +298,14 @@ def primed(place: Path) -> Path:
         lines.append({"id": f"item {number}", "params": asked})
     _write(items, lines)
     settings = Settings(turnaround_minimum_seconds=0.2, turnaround_maximum_seconds=0.4, mix=CALM)
-    said: dict[str, Any] = {"poll_seconds": 0.05, "canary": "always", "canary_requests": 4, "prime_cache": True}
+    said: dict[str, Any] = {"poll_seconds": 0.05, "canary": "always", "canary_requests": 3, "prime_cache": True}
     Ledger(path, simulate=True, settings=settings).run(items, **said)
     return path
 
 
 SCENES: dict[str, Callable[[Path], Path]] = {
     scene.__name__: scene
-    for scene in (outcomes, refused, uncertain, twin, collecting, recovered, halfway, braked, reused)
+    for scene in (outcomes, refused, uncertain, twin, collecting, recovered, halfway, braked, reused, primed)
 }
 
 
