@@ -45,6 +45,7 @@ def command(
     from ledger.core.projection import projection_text
     from ledger.reading import Reading
 
+    from .memory import keep_freed_memory
     from .output import answer, answer_json, write_lines
     from .screens.audit import audit_screen
     from .screens.status import status_screen
@@ -65,6 +66,7 @@ def command(
         else:
             answer(status_screen(status, every_batch=True))
         return
+    keep_freed_memory()
     report = Reading(path).audit(expect_head)
     if as_json:
         answer_json(report)

@@ -226,6 +226,15 @@ def row_wire_id(row: bytes) -> str | None:
         return None
 
 
+def own_row(nonce: str) -> re.Pattern[bytes]:
+    """Return the beginning of a row of a submission, as the service writes it; group 1 is the ordinal in base 36.
+
+    One match tells the ordinal and proves the nonce: 1 µs a row, a third of taking the wire id out and apart, which is
+    left for what is not alike.
+    """
+    return re.compile(rb'\{"custom_id":"([0-9a-z]{1,7})-%b(?:-[a-zA-Z0-9_-]*)?"' % nonce.encode())
+
+
 class ReadRow(NamedTuple):
     """What a result row says, with what `ledger results` writes beside it.
 

@@ -2,7 +2,8 @@
 
 What is checked, and where:
 
-* hash chain, gapless positions, head row and sidecar: by the store, whose findings come in as ``chain``;
+* hash chain, gapless positions, head row and sidecar: by the store, while the rows pass, whose findings come in as
+  ``chain``;
 * every event can be read, and the state before it allows it: here, with the same ``evolve`` that a run uses; folding
   stops at the first that does not;
 * the guarantees, told in other words than the transition table's: ``ledger.core.promises``;
@@ -98,43 +99,47 @@ class _Refold:
 
     def run(self, rows: Iterable[Row]) -> Iterator[Finding]:
         """Fold the rows; yield what does not hold."""
+        position, stored = self.last
         try:
             for row in rows:
                 self.events += 1
-                self.last = (row[0], row[4])
-                if row[0] in self._noted:
-                    yield from self._compare(self._noted.pop(row[0]))
+                position, stored = row[0], row[4]
+                if position in self._noted:
+                    yield from self._compare(self._noted.pop(position), stored)
                 if not self.stopped:
-                    yield from self._take(row)
+                    yield from self._taken(row)
         except CorruptLogError as problem:
             self.stopped = True
-            yield breach(self.last[0] + 1, _in_words(problem))
+            yield breach(position + 1, _in_words(problem))
+        self.last = (position, stored)
         for one in self._noted.values():
             if one.position:
                 yield breach(
-                    self.last[0] + 1,
-                    f"the log ends at {self.last[0]}, but had reached {one.position}: its tail is missing",
+                    position + 1, f"the log ends at {position}, but had reached {one.position}: its tail is missing"
                 )
         if not self.stopped:
             for witness in self._witnesses:
                 yield from witness.ended()
 
-    def _take(self, row: Row) -> Iterator[Finding]:
-        position, at, type_name, data, _ = row
+    def _taken(self, row: Row) -> Sequence[Finding]:
+        """Return what an event shows; nothing, nearly always, which is why this is no generator."""
+        position, at, type_name, data, event_hash = row
         try:
             event = decode(type_name, data)
             evolve(self.state, position, at, event)
         except (NotALedgerError, IllegalEventError) as problem:
             self.stopped = True
-            yield breach(position, f"{_in_words(problem)}; from here on only the chain was checked", type_name)
-            return
+            return [breach(position, f"{_in_words(problem)}; from here on only the chain was checked", type_name)]
+        findings: list[Finding] = []
         for witness in self._witnesses:
-            yield from witness.told(position, event, self.state)
+            if said := witness.told(position, event, self.state):
+                findings += said
         if self._memo is not None and self._memo[0] == position:
-            yield from _compare_memo(self._memo[1], self.state, row[4])
+            findings += _compare_memo(self._memo[1], self.state, event_hash)
+        return findings
 
-    def _compare(self, expected: Noted) -> Iterator[Finding]:
-        if self.last[1] == expected.hash:
+    def _compare(self, expected: Noted, stored: bytes) -> Iterator[Finding]:
+        if stored == expected.hash:
             self.matched += 1
         else:
             yield breach(expected.position, "the event here is not the one whose hash was noted: the log was rewritten")
@@ -157,7 +162,7 @@ def _in_words(problem: LedgerError) -> str:
 def audit_log(
     rows: Iterable[Row],
     *,
-    chain: Iterable[tuple[int, str]] = (),
+    chain: Findings | None = None,
     witnesses: Sequence[Witness] = (),
     memo: tuple[int, bytes] | None = None,
     noted: Sequence[Noted] = (),
@@ -169,7 +174,7 @@ def audit_log(
 
     Args:
         rows: the whole log, from its first event.
-        chain: what is wrong with positions, hashes and head, as (position, problem).
+        chain: what is wrong with positions, hashes and head, complete once the rows are read.
         witnesses: who else is told of every event.
         memo: the stored snapshot: its position, and the hash of the event there followed by the dumped state.
         noted: heads that the log must contain.
@@ -180,12 +185,13 @@ def audit_log(
     findings = Findings()
     for problem in integrity:
         findings.add(breach(0, f"the database file is damaged: {problem}"))
-    for position, problem in chain:
-        findings.add(breach(position, problem))
-    promises = Promises()
+    promises, refolded = Promises(), Findings()
     refold = _Refold([promises, *witnesses], memo, noted)
     for finding in refold.run(rows):
-        findings.add(finding)
+        refolded.add(finding)
+    if chain is not None:
+        findings.add_all(chain)
+    findings.add_all(refolded)
     head_verified = head_verified or refold.matched > 0
     if not head_verified:
         why = f" ({head_note})" if head_note else ""

@@ -52,6 +52,13 @@ class Findings:
         if self.counts[finding.severity] <= FINDINGS_KEPT:
             self._kept.append(finding)
 
+    def add_all(self, others: Findings) -> None:
+        """Take over the findings that others collected, as if each had been added here after those before it."""
+        for finding in others._kept:
+            self.add(finding)
+        for severity, count in others.counts.items():
+            self.counts[severity] += max(count - FINDINGS_KEPT, 0)
+
     def kept(self) -> tuple[Finding, ...]:
         """Return what was kept, breaches first, each in order of position."""
         return tuple(sorted(self._kept, key=lambda one: (one.severity != "breach", one.position)))

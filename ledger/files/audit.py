@@ -11,17 +11,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 
 from ledger.core import events as e
-from ledger.core.answers import row_wire_id
+from ledger.core.answers import own_row, row_wire_id
 from ledger.core.audit import AuditReport, Noted, audit_log
 from ledger.core.chunks import nonce_of, parse_wire_id
 from ledger.core.errors import CorruptLogError, UsageError
 from ledger.core.evolve import fold
-from ledger.core.findings import Finding, breach
+from ledger.core.findings import Finding, Findings, breach
 from ledger.core.state import RunState
 from ledger.files.reusedaudit import ReusedWitness
 from ledger.loading import unpacked_memo
 from ledger.ports import EventLog, Head, ResultPayload
-from ledger.store.chain import verify_chain
+from ledger.store.chain import ChainCheck
 from ledger.store.payloads import digest
 from ledger.store.sqlite import SqliteLog
 
@@ -43,14 +43,16 @@ def audit(log: EventLog, *, expect_head: str | None = None) -> AuditReport:
         UsageError: ``expect_head`` is not of that form.
     """
     noted = [parse_head(expect_head)] if expect_head is not None else []
-    head = log.head
     stored = log if isinstance(log, SqliteLog) else None
     standing = stored.needs_recovery if stored is not None else "missing"
     comparable = stored is not None and standing in ("", "behind")
+    expected = stored.expected if stored is not None and comparable else None
+    chain = Findings()
+    check = ChainCheck(log, expected, lambda position, problem: chain.add(breach(position, problem)))
     return audit_log(
-        log.read(0, head.position),
-        chain=verify_chain(log, stored.expected if stored is not None and comparable else None),
-        witnesses=[PayloadWitness(log, head), ReusedWitness(log)],
+        check.passing(),
+        chain=chain,
+        witnesses=[PayloadWitness(log, check.head), ReusedWitness(log)],
         memo=unpacked_memo(log),
         noted=noted,
         integrity=stored.integrity_problems() if stored is not None else (),
@@ -186,12 +188,12 @@ class _Rows:
     def __init__(self, payloads: Iterator[ResultPayload], nonce: str) -> None:
         self._payloads = payloads
         self._nonce = nonce
+        self._own_beginning = own_row(nonce).match
         self._passed: dict[int, tuple[str, bool]] = {}
 
     def take(self, ordinal: int) -> tuple[str, bool] | None:
         """Return digest of a row and whether its wire id is right, or None where it is not stored."""
-        found = self._passed.pop(ordinal, None)
-        if found is not None:
+        if self._passed and (found := self._passed.pop(ordinal, None)) is not None:
             return found
         for payload in self._payloads:
             weighed = digest(payload.salt, payload.row), self._is_for(payload)
@@ -207,6 +209,8 @@ class _Rows:
         return len(self._passed) + sum(1 for _ in self._payloads)
 
     def _is_for(self, payload: ResultPayload) -> bool:
+        if own := self._own_beginning(payload.row):
+            return int(own[1], 36) == payload.ordinal
         wire = row_wire_id(payload.row)
         named = parse_wire_id(wire) if wire is not None else None
         return named is not None and named.ordinal == payload.ordinal and named.nonce == self._nonce

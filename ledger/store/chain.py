@@ -10,7 +10,8 @@ The chain alone cannot show a tail that was cut off together with the head row; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
@@ -76,61 +77,106 @@ def chained(
 def verify_chain(log: EventLog, expected: Head | None = None) -> Iterator[tuple[int, str]]:
     """Yield (position, problem) for everything that is wrong with a log's positions, hashes and head.
 
-    Streams in constant memory. A damaged row is reported once: the check goes on from the hash stored with it, so
-    that the rows after it are judged by themselves. Nothing is yielded for a sound log.
+    Streams in constant memory. Nothing is yielded for a sound log.
 
     Args:
         log: the log to check.
         expected: a head noted elsewhere (the sidecar's, or one a person kept) that the log must contain.
     """
-    head = log.head
-    ledger_id = log.ledger_id
-    last, prev, prev_known = 0, GENESIS, True
-    noted = expected.hash if expected is not None and expected.position == 0 else None
-    try:
-        for row in log.read(0, head.position):  # what a writer adds meanwhile is for the next audit
-            position, at, type_name, data, stored = row
-            if position != last + 1:
-                yield from _gap(last, position)
-                prev_known = False  # what the missing row's hash was, nobody can say
-            if prev_known and link(CHAIN_VERSION, ledger_id, position, prev, at, type_name, data.encode()) != stored:
-                yield position, "the hash does not follow from the event and the one before it"
-            if position == 1:
-                yield from _wrong_id(row, ledger_id)
-            if expected is not None and position == expected.position:
-                noted = stored
-            last, prev, prev_known = position, stored, True
-    except CorruptLogError as problem:
-        yield last + 1, str(problem)
-        return
-    beyond = next(iter(log.read(head.position, head.position + 1)), None)
-    if beyond is not None and log.head.position == head.position:
-        yield head.position + 1, f"the head says the log ends at {head.position}, and there are events after it"
-    if head.position != last:
-        yield last + 1, f"the head says the log ends at {head.position}, its last event is {last}"
-    elif head.hash != prev:
-        yield last, "the head's hash is not that of the last event"
-    if expected is not None and noted != expected.hash:
-        yield _disagreement(expected, last)
+    problems: list[tuple[int, str]] = []
+    check = ChainCheck(log, expected, lambda position, problem: problems.append((position, problem)))
+    with suppress(CorruptLogError):  # it is among the problems
+        for _ in check.passing():
+            if problems:
+                yield from problems
+                problems.clear()
+    yield from problems
 
 
-def _gap(last: int, position: int) -> Iterator[tuple[int, str]]:
+class ChainCheck:
+    """Checks positions, hashes and head of a log while somebody reads it: one pass for the two of them.
+
+    A damaged row is reported once: the check goes on from the hash stored with it, so that the rows after it are judged
+    by themselves.
+
+    Args:
+        log: the log.
+        expected: a head noted elsewhere that the log must contain.
+        found: is told position and problem of everything that is wrong.
+
+    Attributes:
+        head: where the log ended when the check was made; what a writer adds meanwhile is for the next one.
+    """
+
+    def __init__(self, log: EventLog, expected: Head | None, found: Callable[[int, str], object]) -> None:
+        self.head = log.head
+        self._log = log
+        self._expected = expected
+        self._found = found
+
+    def passing(self) -> Iterator[Recorded]:
+        """Yield the rows of the log, from its first to the head, and judge them.
+
+        Raises:
+            CorruptLogError: a row cannot be read; it was told, too.
+        """
+        found, expected, ledger_id = self._found, self._expected, self._log.ledger_id
+        last, prev, prev_known = 0, GENESIS, True
+        noted = expected.hash if expected is not None and expected.position == 0 else None
+        noted_position = expected.position if expected is not None else 0
+        try:
+            for row in self._log.read(0, self.head.position):
+                position, at, type_name, data, stored = row
+                if position != last + 1:
+                    found(*_gap(last, position))
+                    prev_known = False  # what the missing row's hash was, nobody can say
+                if (
+                    prev_known
+                    and link(CHAIN_VERSION, ledger_id, position, prev, at, type_name, data.encode()) != stored
+                ):
+                    found(position, "the hash does not follow from the event and the one before it")
+                if position == 1 and (wrong := _wrong_id(row, ledger_id)):
+                    found(1, wrong)
+                if position == noted_position:
+                    noted = stored
+                last, prev, prev_known = position, stored, True
+                yield row
+        except CorruptLogError as problem:
+            found(last + 1, str(problem))
+            raise
+        self._conclude(last, prev, noted)
+
+    def _conclude(self, last: int, prev: bytes, noted: bytes | None) -> None:
+        head, expected = self.head, self._expected
+        beyond = next(iter(self._log.read(head.position, head.position + 1)), None)
+        if beyond is not None and self._log.head.position == head.position:
+            self._found(
+                head.position + 1, f"the head says the log ends at {head.position}, and there are events after it"
+            )
+        if head.position != last:
+            self._found(last + 1, f"the head says the log ends at {head.position}, its last event is {last}")
+        elif head.hash != prev:
+            self._found(last, "the head's hash is not that of the last event")
+        if expected is not None and noted != expected.hash:
+            self._found(*_disagreement(expected, last))
+
+
+def _gap(last: int, position: int) -> tuple[int, str]:
     if position == last + 2:
-        yield last + 1, "the event is missing"
-    else:
-        yield last + 1, f"the events {last + 1} to {position - 1} are missing"
+        return last + 1, "the event is missing"
+    return last + 1, f"the events {last + 1} to {position - 1} are missing"
 
 
-def _wrong_id(first: Recorded, ledger_id: str) -> Iterator[tuple[int, str]]:
+def _wrong_id(first: Recorded, ledger_id: str) -> str:
     try:
         event = decode(first.type_name, first.data)
     except NotALedgerError as problem:
-        yield 1, str(problem)
-        return
+        return str(problem)
     if not isinstance(event, RunOpened):
-        yield 1, f"the first event is {first.type_name}, not run_opened"
-    elif event.ledger_id != ledger_id:
-        yield 1, f"run_opened names the ledger {event.ledger_id}, the head {ledger_id}"
+        return f"the first event is {first.type_name}, not run_opened"
+    if event.ledger_id != ledger_id:
+        return f"run_opened names the ledger {event.ledger_id}, the head {ledger_id}"
+    return ""
 
 
 def _disagreement(expected: Head, last: int) -> tuple[int, str]:

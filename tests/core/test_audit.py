@@ -539,6 +539,19 @@ def test_findings_are_kept_in_bounded_memory_and_all_counted() -> None:
     assert len(findings.kept()) == FINDINGS_KEPT + 1
 
 
+def test_findings_taken_over_are_kept_and_counted_as_if_added_one_by_one() -> None:
+    one_by_one, first, second = Findings(), Findings(), Findings()
+    for part, count in ((first, FINDINGS_KEPT - 2), (second, FINDINGS_KEPT + 5)):
+        for number in range(count):
+            part.add(note(number, f"note {number} of {count}"))
+            one_by_one.add(note(number, f"note {number} of {count}"))
+    together = Findings()
+    together.add_all(first)
+    together.add_all(second)
+    assert together.counts == one_by_one.counts
+    assert together.kept() == one_by_one.kept()
+
+
 def test_replaying_to_a_position_gives_the_state_of_then(finished: World, last: int) -> None:
     log = MemoryLog(finished.disk)
     for position in range(last + 1):
