@@ -25,6 +25,7 @@ from ledger.core.columns import IN_CHUNK, ordinals
 from ledger.core.events import AnyEvent
 from ledger.core.evolve import fold
 from ledger.core.items import Defaults, ItemParser, Request
+from ledger.core.shapes import LineParser
 from ledger.core.state import RunState
 from ledger.loading import load_state
 from ledger.perform import Tools
@@ -69,6 +70,14 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
 
 
 def test_decode_an_item(benchmark: Timed) -> None:
+    benchmark.extra_info["items"] = ROWS
+    lines = list(item_lines(ROWS, ITEM_BYTES))
+    parse = LineParser(ItemParser(Defaults())).parse
+    found = benchmark(lambda: [parse(line) for line in lines])
+    assert all(isinstance(request, Request) for request in found)
+
+
+def test_decode_an_item_that_is_like_no_other(benchmark: Timed) -> None:
     benchmark.extra_info["items"] = ROWS
     lines = list(item_lines(ROWS, ITEM_BYTES))
     parse = ItemParser(Defaults()).parse
