@@ -61,7 +61,10 @@ class Quantile(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """A distribution: its columns, the labels of both axes, its quantiles, and the largest value."""
+    """A distribution: its columns, the labels of both axes, its quantiles, and the largest value.
+
+    ``only`` says how many had the one value, where there is no other: then there is nothing to draw.
+    """
 
     columns: list[Column]
     ticks: list[Tick]
@@ -69,6 +72,7 @@ class Histogram(NamedTuple):
     quantiles: list[Quantile]
     largest: str
     is_log: bool
+    only: str
 
 
 def token_histogram(counts: Mapping[int, int], noun: str) -> Histogram | None:
@@ -117,6 +121,7 @@ def _histogram(
         ],
         largest=exact(max(counts)),
         is_log=is_log,
+        only=f"{sum(counts.values()):,} {noun}: {exact(next(iter(counts)))} each" if len(counts) == 1 else "",
     )
 
 
@@ -224,6 +229,7 @@ def _count(counts: dict[int, int], microseconds: int, requests: int) -> None:
 # ── waterfall ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 STEP_WORDS: dict[Step, str] = {
+    "reused": "answers taken from other ledgers",
     "count": "first attempts not billed, or pending",
     "input": "prompts longer or shorter",
     "output": "answers longer or shorter",

@@ -136,7 +136,7 @@ def figures(gathered: Gathered) -> Figures:
         answers=token_histogram(gathered.distributions.answers.counts, "results"),
         sampled=gathered.sampled,
         served=duration_histogram(served, "requests"),
-        took=[_took("at the service", served), _took("from its end there until stored here", stored)],
+        took=[_took("at the service", served), _took("then, until stored here", stored)],
         flow=flow(rows, axis),
         paces=paces(state),
         retention=retention(state, gathered.made_at),

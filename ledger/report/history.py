@@ -15,7 +15,19 @@ from typing import Literal, TypeAlias
 from ledger.core import events as e
 
 TryEnd: TypeAlias = Literal["open", "created", "refused", "aborted", "uncertain"]
-ProcessEnd: TypeAlias = Literal["finished", "paused", "sending", "stopped", "latest"]
+ProcessEnd: TypeAlias = Literal["finished", "paused", "sending", "stopped", "command", "latest"]
+
+# What a person's command writes (``cancel``, ``resolve``): whoever wrote nothing else was at no work that could stop.
+_DECISIONS = (
+    e.WriterOpened,
+    e.HoldLifted,
+    e.CancelRequested,
+    e.CancelAccepted,
+    e.TwinAcknowledged,
+    e.RunResumed,
+    e.BudgetSet,
+    e.SettingsChanged,
+)
 
 
 @dataclass
@@ -98,6 +110,7 @@ class Process:
     begin: int
     end: int
     how: ProcessEnd = "latest"
+    has_worked: bool = False
 
 
 class History:
@@ -117,11 +130,19 @@ class History:
         if self.processes:
             self.processes[-1].end = max(self.processes[-1].end, at)
 
+    def stored(self, at: int) -> None:
+        """Note that the process at work stored results, the last of them at an instant."""
+        self.passed(at)
+        if self.processes:
+            self.processes[-1].has_worked = True
+
     def told(self, at: int, event: e.AnyEvent) -> None:
         """Take one of the seldom events."""
         if isinstance(event, e.WriterOpened):
             self._process(at, event)
         self.passed(at)
+        if self.processes and not _is_decision(event):
+            self.processes[-1].has_worked = True
         match event:
             case e.ChunkSealed():
                 self.rows[event.chunk] = Row(event.chunk, event.cause, event.requests, event.priority, at)
@@ -176,9 +197,15 @@ class History:
                 before.how = "sending"
             elif self.finished_at:
                 before.how = "finished"
+            elif not before.has_worked:
+                before.how = "command"
             else:
-                before.how = "paused" if any(not span.end for span in self.pauses) else "stopped"
+                before.how = "paused" if self._waits_for_a_person() else "stopped"
         self.processes.append(Process(event.epoch, at, at))
+
+    def _waits_for_a_person(self) -> bool:
+        stops = [*self.pauses, *(span for row in self.rows.values() if not row.closed for span in row.holds)]
+        return any(not span.end for span in stops)
 
     def _submission(
         self,
@@ -236,6 +263,14 @@ class History:
         row.closed, row.closed_as = at, how
         _end(row.holds, at)
         _end(row.doubts, at)
+
+
+def _is_decision(event: e.AnyEvent) -> bool:
+    match event:
+        case e.SubmissionResolved(by="person") | e.BatchAdopted(by="person") | e.ResultsLost(cause="given_up"):
+            return True
+        case _:
+            return isinstance(event, _DECISIONS)
 
 
 def _end(spans: list[Span], at: int) -> None:

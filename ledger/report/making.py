@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from pathlib import Path
+from typing import NamedTuple
 
 from ledger.core import events as e
 from ledger.core.answers import read_row_whole
+from ledger.core.audit import AuditReport
 from ledger.core.state import RunState
 from ledger.files.audit import audit
 from ledger.loading import load_state
@@ -15,7 +18,7 @@ from ledger.report.figures import Figures, Gathered, figures
 from ledger.report.history import History
 from ledger.report.incidents import Incidents
 from ledger.report.outcomes import Shown
-from ledger.store.glance import result_row, windows
+from ledger.store.glance import Window, result_row, windows
 from ledger.store.sqlite import SqliteLog
 from ledger.summary import summarize
 
@@ -26,10 +29,19 @@ RESULTS_AT_MOST = 1_200_000
 TEXT_CHARACTERS = 240
 
 
+class Report(NamedTuple):
+    """The page about a ledger: UTF-8 HTML that loads nothing; and the audit that was made for it, if one was."""
+
+    html: bytes
+    position: int
+    simulated: bool
+    audit: AuditReport | None
+
+
 def make_report(
     path: Path, *, with_audit: bool | None = None, with_examples: bool = True, made_at: int | None = None
-) -> bytes:
-    """Return the page about a ledger: UTF-8 HTML that loads nothing.
+) -> Report:
+    """Return the page about a ledger.
 
     Args:
         path: the ledger; another process may be writing it.
@@ -43,7 +55,8 @@ def make_report(
     from ledger.report.page import render
 
     now = time.time_ns() // 1000 if made_at is None else made_at
-    return render(gather(path, with_audit=with_audit, with_examples=with_examples, made_at=now))
+    found = gather(path, with_audit=with_audit, with_examples=with_examples, made_at=now)
+    return Report(render(found), found.summary.position, found.simulated, found.audit)
 
 
 def gather(path: Path, *, with_audit: bool | None, with_examples: bool, made_at: int) -> Figures:
@@ -58,13 +71,9 @@ def gather(path: Path, *, with_audit: bool | None, with_examples: bool, made_at:
         results = sum(count for stored in state.stored.values() for count in stored.values())
         every = -(-results // RESULTS_AT_MOST) or 1
         for window in windows(log.path, state.position, every):
-            for row in window.seldom:
-                event = e.decode(row.type_name, row.data)
-                history.told(row.at, event)
-                incidents.told(row.position, row.at, event)
+            _tell(window, history, incidents)
             if window.results:
-                distributions.told(window.results)
-                history.passed(window.last_result_at)
+                distributions.told([data for _, _, data in window.results])
         head = next(iter(log.read(state.position - 1, state.position)), None) if state.position else None
         is_audited = state.position <= AUDITED_EVENTS_AT_MOST if with_audit is None else with_audit
         return figures(
@@ -83,6 +92,22 @@ def gather(path: Path, *, with_audit: bool | None, with_examples: bool, made_at:
                 show=Showing(log, state).shown if with_examples else None,
             )
         )
+
+
+def _tell(window: Window, history: History, incidents: Incidents) -> None:
+    """Tell the seldom events; of the results only which process stored them, and when the last."""
+    told = 0
+    for row in window.seldom:
+        event = e.decode(row.type_name, row.data)
+        if isinstance(event, e.WriterOpened):
+            before = bisect_left(window.results, (row.position, 0, ""))
+            if before > told:
+                history.stored(window.results[before - 1][1])
+            told = before
+        history.told(row.at, event)
+        incidents.told(row.position, row.at, event)
+    if len(window.results) > told:
+        history.stored(window.results[-1][1])
 
 
 class Showing:

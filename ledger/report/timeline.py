@@ -250,6 +250,7 @@ ENDS = {
     "finished": "ended: finished",
     "paused": "ended: the run was paused",
     "sending": "stopped in the middle of a submission",
+    "command": "a command that only decided something",
     "stopped": "stopped before the run was finished",
     "latest": "the last one",
 }

@@ -19,14 +19,13 @@ WINDOW_POSITIONS = 20_000
 
 
 class Window(NamedTuple):
-    """A stretch of the log: its seldom events, and the data of its results with the instant of the last one.
+    """A stretch of the log: its seldom events, and its results as (position, at, data).
 
     ``results`` is empty in windows that were left out, however many there are.
     """
 
     seldom: list[Recorded]
-    results: list[str]
-    last_result_at: int
+    results: list[tuple[int, int, str]]
 
 
 def windows(path: Path, upto: int, every: int = 1) -> Iterator[Window]:
@@ -51,22 +50,18 @@ def windows(path: Path, upto: int, every: int = 1) -> Iterator[Window]:
                 "'result_stored') ORDER BY position",
                 bounds,
             ).fetchall()
-            results: list[tuple[str, int]] = []
+            results: list[tuple[int, int, str]] = []
             if number % every == 0:
                 results = connection.execute(
-                    "SELECT data, at FROM event WHERE position > ? AND position <= ? AND type = 'result_stored' "
-                    "ORDER BY position",
+                    "SELECT position, at, data FROM event WHERE position > ? AND position <= ? "
+                    "AND type = 'result_stored' ORDER BY position",
                     bounds,
                 ).fetchall()
-            yield Window([Recorded._make(row) for row in seldom], [row[0] for row in results], _last(results))
+            yield Window([Recorded._make(row) for row in seldom], results)
     except (sqlite3.Error, UnicodeDecodeError) as problem:
         raise faults.of_sqlite(problem, path) from problem
     finally:
         connection.close()
-
-
-def _last(results: list[tuple[str, int]]) -> int:
-    return results[-1][1] if results else 0
 
 
 def result_row(path: Path, chunk: int, ordinal: int) -> bytes | None:
