@@ -133,6 +133,7 @@ def test_every_command_of_the_tour_prints_what_the_readme_shows(home: Path) -> N
         ["ledger", "costs"],
         ["ledger", "receipt"],
         ["ledger", "verify"],
+        ["ledger", "run"],
     ]
     for command in shown:
         assert steady(typed(command.line, home), home) == steady(command.output), command.line
@@ -156,6 +157,7 @@ def test_blocks_that_are_not_run_say_why() -> None:
     assert [line.split("#")[0].split(" --")[0].strip() for line in not_run] == [
         "$ make demo",
         "$ ledger check documents.jsonl",
+        "$ ledger check june.jsonl",
         "$ ledger run examples/products.jsonl",
         "$ ledger simulator",
     ]
