@@ -24,6 +24,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "diff": "Compare two runs: outcomes, answers, costs.",
         "costs": "Show what a run cost, and whether the batch discount was given.",
         "prices": "Show what tokens cost: today, or as a ledger recorded it.",
+        "report": "Write one HTML page about a run, for people.",
         "receipt": "Write ten lines that prove later what a run came to.",
         "verify": "Hold a receipt against the ledger; 1 if any line differs.",
         "replay": "Refold the log: the state at any position, or with --audit the proof.",

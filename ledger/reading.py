@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ledger.core.receipt import Receipt, Verification
     from ledger.core.whatif import WhatIf
     from ledger.diffing import Difference, RunDiff
+    from ledger.report.making import Report
     from ledger.showing import ItemStory
 
 
@@ -247,6 +248,21 @@ class Reading:
                 next="leave --learn-from out",
             )
         return learned
+
+    def report(self, *, with_audit: bool | None = None, with_examples: bool = True) -> Report:
+        """Return one self-contained HTML page about the run (docs/report.md).
+
+        Args:
+            with_audit: audit all of the ledger for the page; by default where it has up to 50,000 events.
+            with_examples: show custom_ids, and words of answers and errors.
+
+        Raises:
+            UsageError: there is no such ledger.
+            CorruptLogError: an event or a payload cannot be read.
+        """
+        from ledger.report.making import make_report
+
+        return make_report(self.path, with_audit=with_audit, with_examples=with_examples)
 
     def receipt(self) -> Receipt:
         """Return the ten lines that prove later what the run came to until now.
