@@ -6,7 +6,6 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any, NoReturn
 
 import click
@@ -126,5 +125,7 @@ def _leave_pipe() -> NoReturn:
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version  # with all that reads e-mail: a tenth of what --help takes
+
         click.echo(f"claude-batch-ledger {version('claude-batch-ledger')}")
         ctx.exit()
