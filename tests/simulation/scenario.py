@@ -52,9 +52,11 @@ def draw(seed: int) -> Scenario:
     plans = [_plan(random, settle, poll, on_uncertain, lives)]
     if random.random() < 0.1:
         plans.append(_plan(random, settle, poll, on_uncertain, _lives(random)))
+    _prime(Random(seed ^ 0xCAC4E), plans)
     _brake(Random(seed ^ 0xB4A4E), plans)
     longest = random.choice((20, 300, 3000))
     settings = Settings(
+        cache_across_batches=bool(seed % 5),
         seed=seed % 4,  # of the texts, which are slow to make up and say nothing
         turnaround_minimum_seconds=5,
         turnaround_maximum_seconds=longest,
@@ -96,6 +98,18 @@ def _brake(random: Random, plans: list[Plan]) -> None:
             )
         if random.random() < 0.5:
             plan.policy = msgspec.structs.replace(plan.policy, max_error_rate=random.choice(("0", "0.1", "0.5")))
+
+
+def _prime(random: Random, plans: list[Plan]) -> None:
+    """Give some plans prompts that share a prefix or two, and let most of those be primed; drawn apart, likewise."""
+    for plan in plans:
+        if random.random() < 0.25 and len(plan.texts) > 1:
+            plan.shared = random.choice((("Be brief. ",), ("Be brief. ",), ("Be quick. ", "Be gentle. ")))
+            plan.policy = msgspec.structs.replace(
+                plan.policy,
+                prime_cache=random.random() < 0.9,
+                canary_wait_us=random.choice((MINUTE, HOUR, 2 * HOUR, DAY)),
+            )
 
 
 def _weather(random: Random, calm_from: int, visible: int, *, slow: bool, endless: bool) -> Weather:

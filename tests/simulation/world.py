@@ -5,6 +5,7 @@ Everything is drawn from one seed. What must always hold is checked while it run
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from ledger.core.columns import FINAL
 from ledger.core.decide import Waiting
 from ledger.core.errors import LockedError, PausedError, ServiceError, UsageError
 from ledger.core.evolve import evolve, fold
+from ledger.core.prefixes import NO_PREFIX, marked_prefixes
 from ledger.core.prices import Pricer, Usage
 from ledger.core.requests import CancelBatches, Resolve, SetBudget, request_events
 from ledger.core.state import RunState, outcome_of
@@ -45,8 +47,21 @@ END_AT_MOST = 80 * DAY
 PROCESSES_AT_MOST = 60
 STEPS_AT_MOST = 400_000
 PAUSED_TURN = OUTCOME_CODES["pause_turn"]
-body = lru_cache(maxsize=4096)(body_of)
-"""The worlds ask the same few dozen questions."""
+PRIMED_MODEL = "claude-haiku-5-5"
+"""It caches the shortest prefixes: from 512 tokens on, of 3 bytes each."""
+
+
+@lru_cache(maxsize=4096)  # the worlds ask the same few dozen questions
+def body(text: str, max_tokens: int, shares: str = "") -> bytes:
+    """Return the params of a prompt; what it shares with others is marked to be cached for an hour."""
+    if not shares:
+        return body_of(text, max_tokens)
+    system = [{"type": "text", "text": shares * 160, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
+    messages = [{"role": "user", "content": text}]
+    params = {"model": PRIMED_MODEL, "max_tokens": max_tokens, "system": system, "messages": messages}
+    return json.dumps(params, separators=(",", ":")).encode()
+
+
 PRICER = Pricer(PRICES)
 _SERVICE_PAUSES = ("key", "workspace", "spend")
 _RESOLVE = re.compile(r"ledger resolve (\d+) (.*)")
@@ -102,6 +117,13 @@ class Plan:
     frugal: bool = False
     """Whether the person raises a budget by little at a time, rather than to what the message says."""
     max_tokens: int = 100
+    shared: tuple[str, ...] = ()
+    """What the prompts share, in turn; none where nothing is marked to be cached."""
+
+    def body(self, number: int) -> bytes:
+        """Return the params of a prompt."""
+        shares = self.shared[number % len(self.shared)] if self.shared else ""
+        return body(self.texts[number], self.max_tokens, shares)
 
 
 @dataclass
@@ -440,8 +462,12 @@ class LedgerLife:
     @cached_property
     def dearest_usd(self) -> Decimal:
         """What the longest request costs with an answer of full length."""
-        longest = max(len(body(text, self.plan.max_tokens)) for text in self.plan.texts)
-        return in_dollars(PRICER, MODEL, Usage(input_tokens=longest // 4, output_tokens=self.plan.max_tokens))
+        plan = self.plan
+        longest = max(len(plan.body(number)) for number in range(len(plan.texts)))
+        if plan.shared:
+            usage = Usage(cache_write_1h_tokens=longest // 3 + 1, output_tokens=plan.max_tokens)
+            return in_dollars(PRICER, PRIMED_MODEL, usage)
+        return in_dollars(PRICER, MODEL, Usage(input_tokens=longest // 4, output_tokens=plan.max_tokens))
 
     def check_release_is_covered(self, event: e.SubmissionReleased) -> None:
         """Require that the budget covers a submission also where every answer that is still open is of full length."""
@@ -584,13 +610,26 @@ class LedgerLife:
 
     def _intake(self) -> None:
         plan = self.plan
-        classes = sorted(set(plan.priorities))
-        declared = [
-            e.ClassDeclared(class_id=number, model=MODEL, max_tokens=plan.max_tokens, priority=priority)
-            for number, priority in enumerate(classes)
+        params = [plan.body(number) for number in range(len(plan.texts))]
+        kinds = [
+            (priority, *(marked_prefixes(json.loads(asked)) or (NO_PREFIX,)))
+            for priority, asked in zip(plan.priorities, params, strict=True)
         ]
-        pairs = zip(plan.texts, plan.priorities, strict=True)
-        bodies = [(body(text, plan.max_tokens), classes.index(priority)) for text, priority in pairs]
+        classes = sorted(set(kinds))
+        declared = [
+            e.ClassDeclared(
+                class_id=number,
+                model=PRIMED_MODEL if plan.shared else MODEL,
+                max_tokens=plan.max_tokens,
+                priority=priority,
+                cached=bool(plan.shared),
+                prefix=prefix.digest,
+                prefix_bytes=prefix.size_bytes,
+                prefix_minutes=prefix.minutes,
+            )
+            for number, (priority, prefix) in enumerate(classes)
+        ]
+        bodies = [(asked, classes.index(kind)) for asked, kind in zip(params, kinds, strict=True)]
         events, blocks = taken_in(self.name * 4, plan.policy, declared, bodies)
         MemoryLog(self.disk).append([*events, *([plan.budget] if plan.budget else [])], START, blocks)
         self.appended(0)
@@ -619,7 +658,7 @@ def _charged(batch: Any) -> Usage:
 
 
 def _charged_usd(batch: Any) -> Decimal:
-    return in_dollars(PRICER, MODEL, _charged(batch))
+    return in_dollars(PRICER, batch.columns.shapes[0].model, _charged(batch))
 
 
 class World:
