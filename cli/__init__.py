@@ -11,6 +11,10 @@ import gc
 from .application import Application
 
 SECTIONS: dict[str, dict[str, str]] = {
+    "Begin": {
+        "init": "Write a ledger.toml: what holds where no option says otherwise.",
+        "completion": "Write what completes commands and options in your shell.",
+    },
     "Run": {
         "check": "Say what is wrong with items, how they would be sent, and what they may cost.",
         "run": "Take in items, send them, wait, and store every answer.",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
 
 DEBUG = "ledger.debug"
 """Key of the context's ``meta``: whether a traceback is wanted."""
+
+COMPLETE_VARIABLE = "_BATCH_LEDGER_COMPLETE"
+"""Set by what `ledger completion` writes; the name that click would choose may be another program's, too."""
 
 BROKEN_PIPE = 141
 INTERRUPTED = 130
@@ -66,6 +69,17 @@ class Application(click.Group):
             ],
         )
         self._sections = sections
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the program, or, asked by a shell, complete what is being typed."""
+        return super().main(args, prog_name, complete_var or COMPLETE_VARIABLE, standalone_mode, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it
         """Return the names of all commands, in the order of the help."""

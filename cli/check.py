@@ -9,19 +9,21 @@ import click
 from .options import (
     choices_of,
     chunk_options,
+    complete_files,
     debug_option,
     index_option,
     item_options,
     json_option,
     prices_option,
     prime_option,
+    require_items,
     require_other_file,
     service_options,
 )
 
 
 @click.command("check", short_help="Say what is wrong with items, how they would be sent, and what they may cost.")
-@click.argument("items")
+@click.argument("items", shell_complete=complete_files)
 @item_options
 @click.option("--rejects", type=click.File("wb", lazy=True), metavar="FILE", help="Write every bad line, with reasons.")
 @click.option(
@@ -49,10 +51,13 @@ def command(
     """
     from ledger.ledger import Ledger
 
+    from .configuration import fill
     from .output import answer, answer_json, warn_of_index
     from .screens.check import check_screen
 
+    require_items(items)
     require_other_file(rejects, items)
+    fill(click.get_current_context(), said)
     opening = {"simulate": said.pop("simulate"), "base_url": said.pop("base_url"), "index": not said.pop("no_index")}
     ledger = Ledger("check.ledger", **opening)
     check = ledger.check(

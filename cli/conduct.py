@@ -11,14 +11,16 @@ from typing import Any, NamedTuple, NoReturn
 import click
 import msgspec
 
-from ledger.braking import unbounded_requests
+from ledger.braking import UNCONFIRMED, unbounded_requests
 from ledger.core.costs import Estimate
-from ledger.core.errors import LedgerError, PausedError, UsageError
+from ledger.core.errors import LedgerError, LockedError, PausedError, UsageError
 from ledger.files.export import write_atomically
 from ledger.ledger import Confirm, Ledger
 from ledger.previewing import preview_of
+from ledger.reading import Reading
 from ledger.summary import Summary
 
+from .configuration import BudgetFrom
 from .diagnostics import observer, silence
 from .output import answer, answer_json, is_terminal, say, warn_of_index
 from .progress import LiveProgress, Progress, progress_for
@@ -47,6 +49,7 @@ class Manner(NamedTuple):
     quiet: bool
     verbose: bool
     log_format: str
+    if_free: bool
     no_index: bool
 
     @classmethod
@@ -55,7 +58,9 @@ class Manner(NamedTuple):
         return cls(**{name: said.pop(name) for name in cls._fields})
 
 
-def conduct(path: Path, act: Act, manner: Manner, items: str = "", **opening: Any) -> NoReturn:
+def conduct(
+    path: Path, act: Act, manner: Manner, items: str = "", budget_from: BudgetFrom = "ledger", **opening: Any
+) -> NoReturn:
     """Carry a run on, show it, and exit with its code.
 
     Args:
@@ -63,6 +68,7 @@ def conduct(path: Path, act: Act, manner: Manner, items: str = "", **opening: An
         act: what to do with it.
         manner: how to behave.
         items: the file that is read, which must not be written to.
+        budget_from: who says what it may cost; what a file that was found says bounds it, and agrees to nothing.
         **opening: for ``Ledger``.
 
     Raises:
@@ -80,11 +86,15 @@ def conduct(path: Path, act: Act, manner: Manner, items: str = "", **opening: An
                 stopping.is_sending = True
 
             progress.on_sending = sending
-            confirming = _confirming(ledger, progress, manner, bool(opening.get("simulate")))
+            confirming = _confirming(ledger, progress, manner, budget_from, bool(opening.get("simulate")))
             summary = act(ledger, confirming, progress.reading)
     except DeclinedError as problem:
         say(f"{problem.what}\nnext: {problem.next}")
         click.get_current_context().exit(problem.exit_code)
+    except LockedError as problem:
+        if not manner.if_free or progress.state.position:
+            raise
+        _leave_to_the_other(path, problem, manner)
     except LedgerError as problem:
         if not stopping.exit_code:
             raise
@@ -94,6 +104,15 @@ def conduct(path: Path, act: Act, manner: Manner, items: str = "", **opening: An
     if summary.exit_code < 0:
         summary = msgspec.structs.replace(summary, exit_code=stopping.exit_code or 130)
     _end(ledger, summary, manner)
+
+
+def _leave_to_the_other(path: Path, problem: LockedError, manner: Manner) -> NoReturn:
+    """End well: another process does what this one was started for."""
+    if manner.as_json:
+        answer_json(Reading(path).summary())
+    if not manner.quiet:
+        say(f"{problem.what}: left to it")
+    click.get_current_context().exit(0)
 
 
 def _require_writable(output: str | None, items: str, ledger: Path) -> None:
@@ -112,7 +131,9 @@ def _require_writable(output: str | None, items: str, ledger: Path) -> None:
         raise UsageError(f"-o {output} would overwrite the run's own file", next="name another file")
 
 
-def _confirming(ledger: Ledger, progress: Progress, manner: Manner, simulated: bool) -> Confirm:
+def _confirming(
+    ledger: Ledger, progress: Progress, manner: Manner, budget_from: BudgetFrom, simulated: bool
+) -> Confirm:
     def confirm(estimate: Estimate) -> bool:
         if isinstance(progress, LiveProgress):
             progress.pause()
@@ -132,8 +153,10 @@ def _confirming(ledger: Ledger, progress: Progress, manner: Manner, simulated: b
         dear = ceiling is None or ceiling > ASK_ABOVE_USD
         if not dear or manner.yes or simulated or progress.state.origin == "simulator":
             return True
-        if budget is not None and budget.max_usd:
-            return True  # that is the answer
+        declined = UNCONFIRMED in progress.state.pauses
+        is_meant = budget_from == "option" or (budget_from == "ledger" and not declined)
+        if budget is not None and budget.max_usd and is_meant:
+            return True  # that is the answer; a file that was found cannot give it
         if not is_terminal(0) or not is_terminal(2):
             return estimate.total.cost_usd is not None and estimate.total.cost_usd <= ASK_ABOVE_USD
         try:

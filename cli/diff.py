@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import debug_option, json_option
+from .options import complete_files, debug_option, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command("diff", short_help="Compare two runs: outcomes, answers, costs.")
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=complete_files)
+@click.argument("b", shell_complete=complete_files)
 @click.option("--top", type=click.IntRange(0), default=20, metavar="N", help="How many differences to show.  [20]")
 @click.option("-o", "--output", metavar="FILE", help="Write every difference to a file, a JSON line each.")
 @json_option

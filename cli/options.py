@@ -67,6 +67,13 @@ def _debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     ctx.meta[DEBUG] = value
 
 
+def complete_files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[Any]:
+    """Have the shell complete the name of a file."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
 # ── groups of options ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -80,10 +87,15 @@ def _all(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 ledger_option: Callable[[F], F] = click.option(
-    "-l", "--ledger", "ledger_file", metavar="FILE", help="The ledger; by default the only *.ledger here."
+    "-l",
+    "--ledger",
+    "ledger_file",
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="The ledger; by default the only *.ledger here.",
 )
 ledger_operand: Callable[[F], F] = _all(
-    click.argument("operand", metavar="[LEDGER]", required=False, default=None),
+    click.argument("operand", metavar="[LEDGER]", required=False, default=None, shell_complete=complete_files),
     ledger_option,
 )
 """For commands without another operand: the ledger by position, too."""
@@ -197,6 +209,7 @@ index_option: Callable[[F], F] = click.option(
 conduct_options: Callable[[F], F] = _all(
     click.option("-o", "--output", metavar="ANSWERS", help="Write the answers to a file when the run is finished."),
     click.option("--once", is_flag=True, help="Do what can be done now and return: for cron and Airflow."),
+    click.option("--if-free", is_flag=True, help="Exit with 0, not 4, where another process is at work on it."),
     click.option("--take-over", is_flag=True, help="End the process that is writing this ledger, and go on."),
     index_option,
     click.option("--yes", is_flag=True, help="Ask nothing: send it whatever it may cost."),
@@ -243,6 +256,22 @@ def require_other_file(rejects: IO[bytes] | None, items: str) -> None:
         raise UsageError("--rejects would overwrite the items", next="name another file")
 
 
+def require_items(items: str) -> None:
+    """Refuse items that are not there, and name those that were meant.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    if items == "-" or Path(items).is_file():
+        return
+    from ledger.core.errors import UsageError
+    from ledger.suggesting import did_you_mean
+
+    meant = did_you_mean(items, ".jsonl", ".ndjson", ".json", ".gz", ".zst")
+    what = "is a directory" if Path(items).is_dir() else "is not there"
+    raise UsageError(f"{items} {what}", next=f"{meant}ledger run ITEMS takes JSON lines, one item each")
+
+
 # ── the ledger ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -258,8 +287,12 @@ def find_ledger(option: str | None, operand: str | None = None) -> Path:
         raise UsageError(f"two ledgers are named, {operand} and {option}", next="name one")
     named = option or operand
     if named:
-        return Path(named)
+        return _named_ledger(named)
     here = sorted(name for name in os.listdir() if name.endswith(LEDGER_SUFFIX))  # noqa: PTH208 - names, as typed
+    if not here:
+        from .configuration import ledgers_directory
+
+        here = sorted(str(path) for path in ledgers_directory().glob(f"*{LEDGER_SUFFIX}"))
     if len(here) == 1:
         return Path(here[0])
     context = click.get_current_context()
@@ -273,3 +306,14 @@ def find_ledger(option: str | None, operand: str | None = None) -> Path:
         f"there are {len(here)} ledgers in this directory, and none was named",
         next="one of\n" + "\n".join(f"  {command} {name}" for name in here),
     )
+
+
+def _named_ledger(name: str) -> Path:
+    """Return the ledger of a name: in this directory, or where new ones are made."""
+    path = Path(name)
+    if path.exists() or len(path.parts) != 1:
+        return path
+    from .configuration import ledgers_directory
+
+    other = ledgers_directory() / path
+    return other if other.exists() else path

@@ -39,5 +39,6 @@ def command(
             choices=choices, lift=lift, once=once, confirm=confirm, progress=progress
         ),
         manner,
+        budget_from="option" if choices.max_cost is not None else "ledger",
         **opening,
     )

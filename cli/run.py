@@ -9,17 +9,19 @@ import click
 
 from .options import (
     choices_of,
+    complete_files,
     conduct_options,
     item_options,
     ledger_option,
     policy_options,
+    require_items,
     require_other_file,
     service_options,
 )
 
 
 @click.command("run", short_help="Take in items, send them, wait, and store every answer.")
-@click.argument("items")
+@click.argument("items", shell_complete=complete_files)
 @ledger_option
 @click.option("--simulate", is_flag=True, help="Answer from an embedded simulator: no key, no network, no cost.")
 @item_options
@@ -37,20 +39,27 @@ def command(items: str, ledger_file: str | None, rejects: IO[bytes] | None, **sa
 
     The ledger is ITEMS's name with .ledger, in this directory. Running the same file again takes in what is new and
     goes on; a finished run is not sent again.
+
+    What no option says is taken from the environment (BATCH_LEDGER_MODEL, …), from the nearest ledger.toml upwards
+    (`ledger init` writes one), from your own configuration, in this order; a ledger that holds requests goes on as it
+    was begun.
     """
     from ledger.core.errors import UsageError
     from ledger.ledger import default_ledger
 
     from .conduct import Manner, conduct
+    from .configuration import configure_run, ledgers_directory
 
     if items == "-" and not ledger_file:
         raise UsageError("standard input has no name to call the ledger by", next="… | ledger run - --ledger FILE")
+    require_items(items)
     require_other_file(rejects, items)
+    path = Path(ledger_file) if ledger_file else ledgers_directory() / default_ledger(items, simulate=said["simulate"])
+    budget_from = configure_run(click.get_current_context(), said, path)
     manner = Manner.taken_from(said)
     simulate, once, add, keep = (said.pop(name) for name in ("simulate", "once", "add", "keep"))
     opening = {"simulate": simulate, "base_url": said.pop("base_url"), "take_over": said.pop("take_over")}
     choices = choices_of(said)
-    path = Path(ledger_file) if ledger_file else default_ledger(items, simulate=simulate)
     conduct(
         path,
         lambda ledger, confirm, progress: ledger.run(
@@ -65,5 +74,6 @@ def command(items: str, ledger_file: str | None, rejects: IO[bytes] | None, **sa
         ),
         manner,
         items=items,
+        budget_from=budget_from,
         **opening,
     )

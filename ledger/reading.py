@@ -21,6 +21,7 @@ from ledger.core.units import MICROSECONDS_PER_SECOND
 from ledger.loading import load_state
 from ledger.ports import Recorded
 from ledger.store.sqlite import SqliteLog
+from ledger.suggesting import did_you_mean
 from ledger.summary import Status, Summary, failed_ordinals, status_of, summarize
 from ledger.troubles import errors_met
 
@@ -315,7 +316,8 @@ def require_file(path: Path) -> None:
         UsageError: there is none.
     """
     if not path.exists():
-        raise UsageError(f"there is no ledger {path}", next=f"ledger run ITEMS --ledger {path}")
+        meant = did_you_mean(path, ".ledger")
+        raise UsageError(f"there is no ledger {path}", next=f"{meant}ledger run ITEMS --ledger {path}")
 
 
 def custom_ids(log: SqliteLog, wanted: Sequence[int]) -> Iterator[str]:

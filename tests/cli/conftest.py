@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from commanding import ITEMS, MODEL, shell
+
+INDEX = "BATCH_LEDGER_INDEX"  # the tests leave none behind
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +18,9 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_LOG"):
         monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("BATCH_LEDGER_") and name != INDEX]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "own"))
 
 
 @pytest.fixture(scope="session")

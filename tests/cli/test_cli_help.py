@@ -11,6 +11,8 @@ import pytest
 from commanding import SCRIPT, application, clean_environment, invoke, shell
 
 COMMANDS = [
+    "init",
+    "completion",
     "check",
     "run",
     "resume",
