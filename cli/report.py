@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from .options import LEDGER_SUFFIX, debug_option, find_ledger, ledger_operand
@@ -33,7 +31,6 @@ def command(
     The page loads nothing, runs nothing, and names no directory of this machine: it can be mailed as it is. Works while
     a run is at work on the ledger. Ends with 5 when the audit found something; the page says what.
     """
-    from ledger.core.errors import UsageError
     from ledger.files.export import write_atomically
     from ledger.reading import Reading
 
@@ -42,8 +39,6 @@ def command(
 
     path = find_ledger(ledger_file, operand)
     target = output or f"{path.name.removesuffix(LEDGER_SUFFIX)}.html"
-    if target != "-" and Path(target).resolve() == path.resolve():
-        raise UsageError("the report would overwrite the ledger", next="name another file: -o FILE.html")
     report = Reading(path).report(with_audit=with_audit, with_examples=not no_examples)
     if target == "-":
         write_lines([report.html])

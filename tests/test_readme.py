@@ -134,6 +134,7 @@ def test_every_command_of_the_tour_prints_what_the_readme_shows(home: Path) -> N
         ["ledger", "receipt"],
         ["ledger", "verify"],
         ["ledger", "run"],
+        ["ledger", "report"],
     ]
     for command in shown:
         assert steady(typed(command.line, home), home) == steady(command.output), command.line
