@@ -398,13 +398,16 @@ def write_atomically(path: Path | str, lines: Iterable[bytes]) -> int:
     of 0666, an existing one keeps its own.
 
     Raises:
-        UsageError: the directory is not there, or the path is one.
+        UsageError: the directory is not there, or the path is one, or a ledger.
         DiskError: it could not be written.
     """
     target = Path(os.path.realpath(path))  # a symbolic link stays one
     if target.is_dir() or not target.parent.is_dir():
         what = "this is a directory" if target.is_dir() else "there is no such directory"
         raise UsageError(what, where=str(target if target.is_dir() else target.parent), next="name a file")
+    # Told by its name and its sidecar: to open it would drop the locks that SQLite holds on it in this process.
+    if target.exists() and (target.suffix == ".ledger" or target.with_name(f"{target.name}.lock").exists()):
+        raise UsageError("this is a ledger, and is never written over", where=str(target), next="name another file")
     try:
         if target.exists() and not target.is_file():
             with target.open("wb") as stream:
