@@ -79,7 +79,8 @@ class Reading:
             state = load_state(log)
             at_work = holder(self.path.resolve())
             writer = f"process {at_work.pid} on {at_work.host}" if at_work is not None else ""
-            return status_of(state, self._summary(log, state), writer=writer, head_verified=log.head_verified)
+            summary, now = self._summary(log, state), self._clock.now()
+            return status_of(state, summary, now=now, writer=writer, head_verified=log.head_verified)
 
     def results(
         self,
@@ -122,7 +123,8 @@ class Reading:
 
         with self._reader() as log:
             state = replay(log, position)
-            return status_of(state, self._summary(log, state), writer="", head_verified=log.head_verified)
+            summary = self._summary(log, state)
+            return status_of(state, summary, now=state.at, writer="", head_verified=log.head_verified)
 
     def projection(self, position: int | None = None) -> Projection:
         """Return what the log comes to up to a position, in a form that later versions keep; at its end by default.

@@ -11,11 +11,11 @@ from ledger.core.asking import classes_of
 from ledger.core.budget import open_purse
 from ledger.core.columns import FINAL, STATUS_OF_OUTCOME
 from ledger.core.costs import RequestClass, cost_report, plain
-from ledger.core.looking import RETENTION_US
+from ledger.core.deadlines import RETENTION_US, deadlines
 from ledger.core.reuse import reused_count
 from ledger.core.spending import cost_groups
 from ledger.core.state import TERMINAL, Chunk, RunState, accepted
-from ledger.core.units import format_instant
+from ledger.core.units import MICROSECONDS_PER_SECOND, format_instant
 from ledger.troubles import ErrorMet
 
 FAILED_IDS_AT_MOST = 1000
@@ -88,6 +88,20 @@ class BatchStatus(msgspec.Struct, frozen=True, kw_only=True):
     held: str
 
 
+class DeadlineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What must not be missed: an open batch ``expires``, or ``results`` that were not collected are gone.
+
+    ``left_seconds`` is negative once it is over.
+    """
+
+    kind: Literal["expires", "results"]
+    batch: str
+    chunk: int
+    requests: int
+    at: str
+    left_seconds: int
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a person asks of a run that is not over."""
 
@@ -97,6 +111,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     holds: tuple[dict[str, str], ...]
     twins: tuple[dict[str, str], ...]
     alarms: tuple[str, ...]
+    deadlines: tuple[DeadlineStatus, ...]
     findings: int
     writer: str
     head_verified: bool
@@ -199,8 +214,8 @@ def is_simulated(state: RunState) -> bool:
     return state.origin == "simulator"
 
 
-def status_of(state: RunState, summary: Summary, *, writer: str, head_verified: bool) -> Status:
-    """Return the status of a state."""
+def status_of(state: RunState, summary: Summary, *, now: int, writer: str, head_verified: bool) -> Status:
+    """Return the status of a state; ``now`` is the instant that deadlines are counted down from."""
     return Status(
         summary=summary,
         batches=tuple(_batch(state, chunk) for chunk in state.chunks.values() if chunk.status != "dissolved"),
@@ -222,6 +237,17 @@ def status_of(state: RunState, summary: Summary, *, writer: str, head_verified: 
             for batch, twin in state.twins.items()
         ),
         alarms=tuple(alarm.detail for alarm in state.alarms.values()),
+        deadlines=tuple(
+            DeadlineStatus(
+                kind=one.kind,
+                batch=one.batch,
+                chunk=one.chunk,
+                requests=one.requests,
+                at=format_instant(one.at),
+                left_seconds=(one.at - now) // MICROSECONDS_PER_SECOND,
+            )
+            for one in deadlines(state)
+        ),
         findings=state.findings,
         writer=writer,
         head_verified=head_verified,

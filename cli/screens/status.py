@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ledger.summary import BatchStatus, Status
+from ledger.core.units import format_duration
+from ledger.summary import BatchStatus, DeadlineStatus, Status
 
 from .summary import summary_screen
 from .tables import table
@@ -21,6 +22,8 @@ def status_screen(status: Status, *, every_batch: bool = False) -> str:
     parts = [summary_screen(status.summary)]
     if status.batches:
         parts.append(_batches(status.batches, every_batch=every_batch))
+    if status.deadlines:
+        parts.append(_deadlines(status.deadlines))
     parts += [text for text in (_people(status), _notes(status)) if text]
     return "\n\n".join(parts)
 
@@ -31,6 +34,26 @@ def _batches(batches: Sequence[BatchStatus], *, every_batch: bool) -> str:
     shown = [batch for batch in batches if batch.chunk not in hidden]
     text = table([_row(batch) for batch in shown], "rllrl", header=_HEADER, elastic=1)
     return text + (f"\n{len(hidden):,} more are collected (--batches shows all)" if hidden else "")
+
+
+def _deadlines(deadlines: Sequence[DeadlineStatus]) -> str:
+    """Return the nearest deadline of each kind, and how many more there are."""
+    lines = []
+    for kind in ("expires", "results"):
+        of_kind = [one for one in deadlines if one.kind == kind]
+        if of_kind:
+            more = f"; {len(of_kind) - 1:,} more later" if len(of_kind) > 1 else ""
+            lines.append(_deadline(of_kind[0]) + more)
+    return "\n".join(lines)
+
+
+def _deadline(one: DeadlineStatus) -> str:
+    left = format_duration(abs(one.left_seconds))
+    if one.kind == "expires":
+        said = f"expires in {left}" if one.left_seconds > 0 else f"should have expired {left} ago"
+        return f"batch {one.batch} {said} ({one.at})"
+    said = f"can be had for {left} more" if one.left_seconds > 0 else f"may be gone since {left}"
+    return f"results of batch {one.batch} are not collected; they {said} ({one.at})"
 
 
 def _row(batch: BatchStatus) -> tuple[str, ...]:

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 import msgspec
 
 from ledger.core import events as e
+from ledger.core.deadlines import EXPIRY_ALARM_US, RETENTION_ALARM_US, RETENTION_US
 from ledger.core.reconcile import twin_suspects
 from ledger.core.state import Chunk, RunState
-from ledger.core.units import DAY_US, MICROSECONDS_PER_SECOND, format_instant
+from ledger.core.units import MICROSECONDS_PER_SECOND, format_instant
 
-RETENTION_US = 29 * DAY_US
-"""Results can be had for 29 days from the creation of a batch (batch guide)."""
-RETENTION_ALARM_US = 7 * DAY_US
 OVERDUE_US = 3_600 * MICROSECONDS_PER_SECOND
 GONE_TIMES = 3
 """A batch of ours must be answered with 404 so many times, in the right workspace, before it is taken as deleted."""
@@ -142,9 +140,17 @@ def _alarms(state: RunState, looked: Looked) -> Iterator[e.AnyEvent]:
                 detail=f"the results of batch {chunk.batch} can be had only until {until}: ledger resume",
                 batch=chunk.batch,
             )
-        overdue = (
-            chunk.status == "submitted" and chunk.expires_at and looked.server_date > chunk.expires_at + OVERDUE_US
-        )
+        is_open = chunk.status == "submitted" and chunk.expires_at
+        expiring = is_open and chunk.expires_at - EXPIRY_ALARM_US < looked.server_date < chunk.expires_at
+        if expiring and f"expiring {chunk.batch}" not in state.alarms:
+            until = format_instant(chunk.expires_at)
+            yield e.AlarmRaised(
+                alarm="expiring",
+                detail=f"batch {chunk.batch} is still open and expires at {until}; "
+                "what it has not answered by then is not billed, and asked again",
+                batch=chunk.batch,
+            )
+        overdue = is_open and looked.server_date > chunk.expires_at + OVERDUE_US
         if overdue and f"overdue {chunk.batch}" not in state.alarms:
             yield e.AlarmRaised(
                 alarm="overdue",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ledger.core.looking import RETENTION_ALARM_US, RETENTION_US
+from ledger.core.deadlines import RETENTION_ALARM_US, RETENTION_US
 from ledger.core.state import RunState
 from ledger.core.units import DAY_US
 

@@ -9,8 +9,10 @@ import pytest
 from stating import BATCH, NOON, SECOND, chunk_in, opened, tell
 
 from ledger.core import events as e
-from ledger.core.looking import DAY_US, GONE_TIMES, OVERDUE_US, Looked, looked_events
+from ledger.core.deadlines import EXPIRY_ALARM_US
+from ledger.core.looking import GONE_TIMES, OVERDUE_US, Looked, looked_events
 from ledger.core.state import RunState
+from ledger.core.units import DAY_US
 
 OPEN = e.BatchSeen(batch=BATCH, status="in_progress", created_at=NOON, counts=e.Counts(processing=3))
 ENDED = msgspec.structs.replace(OPEN, status="ended", counts=e.Counts(succeeded=3))
@@ -85,6 +87,9 @@ def test_a_late_batch_of_a_submission_that_was_given_up_raises_an_alarm() -> Non
 @pytest.mark.parametrize(
     ("age_us", "alarm"),
     [
+        (DAY_US - EXPIRY_ALARM_US, None),
+        (DAY_US - EXPIRY_ALARM_US + SECOND, "expiring"),
+        (DAY_US, None),
         (DAY_US + OVERDUE_US, None),
         (DAY_US + OVERDUE_US + SECOND, "overdue"),
         (22 * DAY_US + SECOND, "retention"),
