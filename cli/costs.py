@@ -25,6 +25,10 @@ TOP_DEFAULT = 20
 @click.option("--by", type=click.Choice(BYS), help="A row for each; `item` shows the dearest.  [model]")
 @click.option("--top", type=click.IntRange(1), metavar="N", help=f"With --by item: how many.  [{TOP_DEFAULT}]")
 @click.option("--what-if", "models", metavar="MODEL", multiple=True, help="What it would have cost with this model.")
+@click.option("--reconcile", is_flag=True, help="Hold it against the service's own reports; takes an Admin key.")
+@click.option(
+    "--admin-key-file", metavar="FILE", help="Where the Admin key is.  [ANTHROPIC_ADMIN_API_KEY, ANTHROPIC_ADMIN_KEY]"
+)
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Answer in CSV, for spreadsheets.")
 @debug_option
@@ -34,6 +38,8 @@ def command(
     by: str | None,
     top: int | None,
     models: tuple[str, ...],
+    reconcile: bool,
+    admin_key_file: str | None,
     as_json: bool,
     as_csv: bool,
 ) -> None:
@@ -41,21 +47,30 @@ def command(
 
     Counted from the usage that the service reported, with the prices that were recorded when the run began. Several
     ledgers are shown in one table.
+
+    With --reconcile the exit code is 1 where a difference of more than 0.1% is unexplained, or tokens were charged
+    above the batch price.
     """
     from ledger.core.errors import UsageError
     from ledger.reading import Reading
 
     from .options import find_ledger
 
-    wanted = [option for option, said in (("--by item", by == "item"), ("--what-if", models)) if said]
+    wanted = [
+        option
+        for option, said in (("--by item", by == "item"), ("--what-if", models), ("--reconcile", reconcile))
+        if said
+    ]
     if top is not None and by != "item":
         raise UsageError("--top is how many items are shown", next="pass --by item, too")
     if as_json and as_csv:
         raise UsageError("an answer has one form", next="pass --json or --csv, not both")
-    if len(wanted) > 1 or (models and by):
-        raise UsageError("these are two questions", next="pass --by or --what-if, not both")
-    if as_csv and models:
-        raise UsageError("--what-if is no table of costs", next="pass --json")
+    if len(wanted) > 1 or (by and (models or reconcile)):
+        raise UsageError("these are two questions", next="pass --by, --what-if or --reconcile, not both")
+    if as_csv and (models or reconcile):
+        raise UsageError(f"{wanted[0]} is no table of costs", next="pass --json")
+    if admin_key_file and not reconcile:
+        raise UsageError("an Admin key is for the service's own reports", next="pass --reconcile, too")
     if len(operands) > 1 or (operands and ledger_file):
         paths = [find_ledger(None, operand) for operand in (*operands, *((ledger_file,) if ledger_file else ()))]
         if len(set(paths)) > 1:
@@ -69,6 +84,8 @@ def command(
         _dearest(ledger, top or TOP_DEFAULT, as_json=as_json, as_csv=as_csv)
     elif models:
         _what_if(ledger, models, as_json=as_json)
+    elif reconcile:
+        _reconcile(ledger, admin_key_file, as_json=as_json)
     else:
         _one(ledger, by, as_json=as_json, as_csv=as_csv)
 
@@ -131,6 +148,19 @@ def _what_if(ledger: Reading, models: Sequence[str], *, as_json: bool) -> None:
     else:
         answer(what_if_screen(columns, ledger.costs().total.cost_usd))
         _say_simulated(ledger.summary().simulated)
+
+
+def _reconcile(ledger: Reading, admin_key_file: str | None, *, as_json: bool) -> None:
+    from .output import answer, answer_json
+    from .screens.trueup import true_up_screen
+
+    found = ledger.true_up(admin_key_file=admin_key_file)
+    if as_json:
+        answer_json(found)
+    else:
+        answer(true_up_screen(found))
+        _say_simulated(found.simulated)
+    click.get_current_context().exit(found.exit_code)
 
 
 def _say_simulated(simulated: bool) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ledger.core.projection import Projection
     from ledger.core.proof import CostProof
     from ledger.core.receipt import Receipt, Verification
+    from ledger.core.trueup import TrueUp
     from ledger.core.whatif import WhatIf
     from ledger.diffing import Difference, RunDiff
     from ledger.report.making import Report
@@ -227,6 +228,23 @@ class Reading:
             table = recorded_prices(state, self.path)
             paid_usd = cost_report(table, cost_groups(state, ())).total.cost_usd  # second batches are left out
             return with_other_models(log, state, table, models, paid_usd)
+
+    def true_up(self, *, admin_key_file: str | None = None, base_url: str | None = None) -> TrueUp:
+        """Return how this ledger compares with the service's own usage and cost reports.
+
+        Args:
+            admin_key_file: a file that holds an Admin key; ``ANTHROPIC_ADMIN_API_KEY`` when None.
+            base_url: the service; ``ANTHROPIC_BASE_URL``, or api.anthropic.com, when None.
+
+        Raises:
+            UsageError: there is no Admin key, no batch yet, or the ledger belongs to another service.
+            ServiceError: the service does not answer, or refuses the key.
+        """
+        from ledger.truing import compare
+
+        state = self.state()
+        table = recorded_prices(state, self.path)
+        return compare(self.path, state, table, admin_key_file=admin_key_file, base_url=base_url)
 
     def audit(self, expect_head: str | None = None) -> AuditReport:
         """Return the proof, or what is wrong: the log is folded from zero and compared with all that it promises."""

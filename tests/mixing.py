@@ -46,7 +46,7 @@ class MixedWorld(World):
     ) -> None:
         self._requests = requests
         service = Settings(turnaround_minimum_seconds=20, turnaround_maximum_seconds=40, mix=mix, reporting=reporting)
-        chosen = msgspec.structs.replace(POLICY, chunk_requests=7, **policy)
+        chosen = msgspec.structs.replace(POLICY, **{"chunk_requests": 7, **policy})
         super().__init__([""] * len(requests), *faults, settings=service, policy=chosen)
 
     def _intake(self, policy: e.Policy, priorities: list[int]) -> None:
