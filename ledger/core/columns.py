@@ -72,14 +72,13 @@ class Columns:
         before = self.forgiven[ordinal] if ordinal < len(self.forgiven) else 0
         return self.attempts[ordinal] - before
 
-    def dump(self) -> list[bytes]:
-        """Return the columns as bytes, in the order of ``load``; integers in the byte order of the machine."""
-        return [
-            bytes(self.status),
-            bytes(self.attempts),
-            bytes(self.forgiven),
-            *(c.tobytes() for c in (self.chunk, self.size_bytes, self.class_id)),
-        ]
+    def dump(self) -> list[memoryview]:
+        """Return views of the columns, in the order of ``load``; integers are in the byte order of the machine.
+
+        No column can grow while its view is there. Copies would be 12 MB of a million requests, for each memo.
+        """
+        columns = (self.status, self.attempts, self.forgiven, self.chunk, self.size_bytes, self.class_id)
+        return [memoryview(column) for column in columns]
 
     @classmethod
     def load(cls, parts: list[bytes]) -> Columns:

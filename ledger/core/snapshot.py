@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 from ledger.core import events as e
@@ -85,7 +87,7 @@ def dump(state: RunState) -> bytes:
     return _encode(
         _Memo(
             memo_version=MEMO_VERSION,
-            columns=state.columns.dump(),
+            columns=cast("list[bytes]", state.columns.dump()),  # encoded alike, and not copied before
             fresh={priority: queue.dump() for priority, queue in state.fresh.items()},
             retries={priority: queue.dump() for priority, queue in state.retries.items()},
             spent=list(state.spent.items()),
