@@ -2,7 +2,7 @@
 
 It serves one hint, before money is spent: that some of the items were answered in another ledger. It lies in the user's
 state directory and belongs to no ledger; it may be deleted at any time, and comes back as runs end. A digest is 64 bits
-of BLAKE2b under a secret that is made once and kept beside it, both open to the user alone: without the secret nobody
+of SHA-256 under a secret that is made once and kept beside it, both open to the user alone: without the secret nobody
 can try whether a text was asked. About 20 bytes of disk an answer; what is beyond ten million answers, oldest ledgers
 first, is forgotten.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -208,19 +208,23 @@ class AnswerIndex:
             if number not in gone and ledger_id not in excluded and path not in excluded
         }
 
-    def _forget(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
+    def _forget(self, numbers: Sequence[int]) -> None:
+        if numbers:
             with self._connection:
-                self._connection.execute("DELETE FROM answer WHERE ledger = ?", (number,))
-                self._connection.execute("DELETE FROM ledger WHERE number = ?", (number,))
+                self._connection.executemany("DELETE FROM ledger WHERE number = ?", [(number,) for number in numbers])
+                self._connection.execute("DELETE FROM answer WHERE ledger NOT IN (SELECT number FROM ledger)")
 
     def _keep_small(self) -> None:
+        """Forget ledgers that are gone, of whatever service, and the oldest of too many answers; never the newest."""
         total = 0
-        newest_first = self._connection.execute("SELECT number, answers FROM ledger ORDER BY at DESC").fetchall()
-        for number, answers in newest_first:
+        doomed = []
+        newest_first = self._connection.execute("SELECT number, path, answers FROM ledger ORDER BY at DESC").fetchall()
+        for number, path, answers in newest_first:
             total += answers
-            if total > ANSWERS_AT_MOST and number != newest_first[0][0]:
-                self._forget([number])
+            is_gone = not Path(path).is_file()
+            if is_gone or (total > ANSWERS_AT_MOST and number != newest_first[0][0]):
+                doomed.append(number)
+        self._forget(doomed)
 
 
 def _place_of_user() -> Path:

@@ -99,6 +99,17 @@ def test_a_ledger_that_is_gone_is_forgotten_with_its_digests(index: AnswerIndex,
         )
 
 
+def test_ledgers_of_any_service_that_are_gone_are_forgotten_when_one_is_noted(
+    index: AnswerIndex, place: Path, tmp_path: Path
+) -> None:
+    noted(index, tmp_path, "bench", BODIES, scope="http://127.0.0.1:5000").unlink()
+    noted(index, tmp_path, "may", BODIES[:2])
+    (file,) = place.glob("answers-*.sqlite")
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT id FROM ledger").fetchall() == [("may",)]
+        assert connection.execute("SELECT count(*) FROM answer").fetchone() == (2,)
+
+
 def test_the_oldest_ledgers_are_forgotten_when_there_are_too_many_answers(
     index: AnswerIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
