@@ -165,12 +165,12 @@ def decode_results(block: ResultBlock) -> list[ResultPayload]:
         CorruptLogError: the block is not what was written; names its first ordinal.
     """
     _, first, _, count, stored = block
-    data, table, salts_at, at = _open(_RESULTS, count, 2, stored, first)
+    data, table, salt_at, at = _open(_RESULTS, count, 2, stored, first)
     rows = []
-    for index in range(count):
-        ordinal, size = table[2 * index : 2 * index + 2]
-        salt_at = salts_at + SALT_BYTES * index
+    numbers = iter(table)
+    for ordinal, size in zip(numbers, numbers, strict=True):
         rows.append(ResultPayload(ordinal, data[salt_at : salt_at + SALT_BYTES], data[at : at + size]))
+        salt_at += SALT_BYTES
         at += size
     _check_end(at, len(data), first)
     return rows
