@@ -77,7 +77,7 @@ def conduct(
     _require_writable(manner.output, items, path)
     silence()
     observe = observer(manner.log_format) if manner.verbose else None
-    progress = progress_for(quiet=manner.quiet, observe=observe)
+    progress = progress_for(quiet=manner.quiet, observe=observe, name=path.name)
     ledger = Ledger(path, listener=progress, index=not manner.no_index, **opening)
     try:
         with progress, stoppable(ledger.stop, progress.announce) as stopping:

@@ -1,4 +1,4 @@
-"""A run while it goes on, on standard error: one calm line on a terminal, dated lines anywhere else."""
+"""A run while it goes on, on standard error: one calm screen on a terminal, dated lines anywhere else."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import os
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from ledger.core import events as e
 from ledger.core.decide import Waiting
 from ledger.core.state import RunState
 from ledger.core.units import MICROSECONDS_PER_SECOND, format_bytes, format_instant
 
+from .drawing import Screen
 from .news import news_of
-from .output import is_terminal, printable, say
-
-if TYPE_CHECKING:
-    from rich.live import Live
+from .output import is_terminal, say
+from .screens.live import Line, Purse, live_lines
 
 QUIET_SECONDS = 60.0
 """Off a terminal the reason to wait is said at most this often."""
-REDRAW_SECONDS = 0.1
+EVENTS_BETWEEN = 4096
+"""A live screen is drawn at least once for so many events."""
 
 Observer = Callable[[int, int, e.AnyEvent], None]
 
@@ -109,67 +109,77 @@ class PlainProgress(Progress):
 
 
 class LiveProgress(Progress):
-    """One sentence that is overwritten; what a person should know stays above it."""
+    """A few lines that are drawn anew in their place; what a person should know stays above them.
 
-    def __init__(self, observe: Observer | None = None) -> None:
-        super().__init__(observe)
-        self._live: Live | None = None
-        self._drawn_at = 0.0
+    Args:
+        name: of the ledger.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__()
+        self._name = name
+        self._screen = Screen()
+        self._purse = Purse()
+        self._waiting = ""
+        self._events = 0
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.pause()
 
+    def recorded(self, position: int, at: int, event: e.AnyEvent, state: RunState) -> None:
+        """Be told of a durable event; while results come by the million nobody else says that time passes."""
+        super().recorded(position, at, event, state)
+        self._events += 1
+        if self._events % EVENTS_BETWEEN == 0 and state.chunks:
+            self._draw(state)
+
     def tell(self, at: int, text: str, *, urgent: bool = False) -> None:  # noqa: ARG002
-        """Leave what needs a person above the line; the rest is on it."""
-        if urgent and self._live is not None:
-            self._live.console.print(printable(text), soft_wrap=True)
-        elif urgent:
-            say(text)
+        """Leave what needs a person above the screen; the rest is on it."""
+        if urgent:
+            self._screen.leave(text)
 
     def show(self, reasons: tuple[Waiting, ...], state: RunState) -> None:
-        """Redraw the line."""
-        done = state.asked - state.unfinished
-        said = sentence(reasons, now_us())
-        self._draw(f"{done:,} of {state.asked:,} done" + (f" · {said}" if said else ""))
+        """Redraw the screen."""
+        self._waiting = sentence(reasons, now_us())
+        self._draw(state)
 
     def reading(self, lines: int, size_bytes: int) -> None:
-        """Redraw the line."""
-        self._draw(f"reading: {lines:,} lines, {format_bytes(size_bytes)}")
+        """Draw how far the items are read."""
+        self._screen.draw(
+            lambda _columns, _rows, _unicode: [Line(f"reading: {lines:,} lines, {format_bytes(size_bytes)}")]
+        )
 
     def announce(self, text: str) -> None:
-        """Say something from a signal handler: in the place of the line, which is drawn again below."""
-        os.write(2, f"\r\x1b[2K{text}\n".encode())
+        """Say something from a signal handler: in the place of the last line; nothing is drawn after it."""
+        self._screen.abandon(text)
 
     def pause(self) -> None:
-        """Take the line away, so that a question can be asked; it comes back by itself."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        """Take the screen away, so that a question can be asked; it comes back by itself."""
+        self._screen.clear()
 
-    def _draw(self, text: str) -> None:
-        from rich.console import Console
-        from rich.live import Live
-        from rich.text import Text
-
-        now = time.monotonic()
-        if now - self._drawn_at < REDRAW_SECONDS:
-            return
-        self._drawn_at = now
-        if self._live is None:
-            console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-            self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
-            self._live.start()
-        self._live.update(Text(printable(text)), refresh=True)
+    def _draw(self, state: RunState) -> None:
+        self._screen.draw(
+            lambda columns, rows, unicode: live_lines(
+                state,
+                self._purse,
+                name=self._name,
+                waiting=self._waiting,
+                now=now_us(),
+                columns=columns,
+                rows=rows,
+                unicode=unicode,
+            )
+        )
 
 
-def progress_for(*, quiet: bool, observe: Observer | None = None) -> Progress:
+def progress_for(*, quiet: bool, observe: Observer | None = None, name: str = "") -> Progress:
     """Return the progress that fits where standard error goes."""
     if quiet:
         return Progress(observe)
     is_live = is_terminal(2) and observe is None and os.environ.get("TERM") != "dumb"
-    return LiveProgress() if is_live else PlainProgress(observe)
+    return LiveProgress(name) if is_live else PlainProgress(observe)
 
 
 def sentence(reasons: tuple[Waiting, ...], now: int) -> str:

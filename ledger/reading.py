@@ -13,6 +13,7 @@ import msgspec
 from ledger.core import events as e
 from ledger.core.costs import By, CostReport, cost_report
 from ledger.core.errors import UsageError
+from ledger.core.evolve import fold
 from ledger.core.pricelist import PriceList, price_list
 from ledger.core.prices import PriceTable, quote
 from ledger.core.spending import cost_groups
@@ -66,6 +67,15 @@ class Reading:
         """Return the run's state now, or as it was at a position of the log."""
         with self._reader() as log:
             return load_state(log, upto)
+
+    def follow(self) -> Iterator[RunState]:
+        """Yield the run's state whenever it is asked for, for ever: one state, which is changed as the log grows."""
+        with self._reader() as log:
+            state = load_state(log)
+            while True:
+                yield state
+                rows = log.read(state.position)
+                fold(((row.position, row.at, e.decode(row.type_name, row.data)) for row in rows), state)
 
     def summary(self) -> Summary:
         """Return the summary of the run as it stands, with the exit code that a finished run has."""
