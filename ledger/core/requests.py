@@ -86,9 +86,10 @@ def _budget(state: RunState, request: SetBudget) -> list[e.AnyEvent]:
     if state.budget is not None and (before.max_usd, before.mode) == (request.max_usd, request.mode):
         return []
     budget = e.BudgetSet(max_usd=request.max_usd, mode=request.mode, confirmed=len(state.columns))
-    events: list[e.AnyEvent] = [budget]
-    if "budget" in state.pauses:
+    events: list[e.AnyEvent] = []
+    if "budget" in state.pauses:  # first: a log that is cut between the two pauses again, else nothing would lift it
         events.append(e.RunResumed(reason="budget"))
+    events.append(budget)
     if "unconfirmed" in state.pauses and request.max_usd:
         events.append(e.RunResumed(reason="unconfirmed"))
     if _canary_lifted(state, state.policy.max_error_rate, budget):

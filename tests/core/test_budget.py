@@ -247,10 +247,22 @@ def test_the_pause_names_the_budget_that_is_enough_and_raising_it_to_that_lifts_
     assert Decimal(enough) >= 2 * chunk_usd()
 
 
+PAUSED = e.RunPaused(reason="budget", detail="d", lift="l")
+
+
 def test_saying_the_same_budget_again_lifts_nothing() -> None:
-    state = tell(state_of("sealed", "0.0001"), e.RunPaused(reason="budget", detail="d", lift="l"))
+    state = tell(state_of("sealed", "0.0001"), PAUSED)
     assert request_events(state, SetBudget("0.0001")) == []
     assert request_events(state, SetBudget("0.0001", "expected")) != []
+
+
+def test_a_log_cut_within_the_raising_of_a_budget_is_lifted_by_saying_it_again() -> None:
+    raised = SetBudget("0.05")
+    told = request_events(tell(state_of("sealed", "0.0001"), PAUSED), raised)
+    for cut in range(len(told)):
+        state = tell(state_of("sealed", "0.0001"), PAUSED, *told[:cut])
+        tell(state, *request_events(state, raised))
+        assert not state.pauses, f"cut behind {cut} of {len(told)} events"
 
 
 def test_lifting_a_budget_pause_without_raising_the_budget_pauses_again() -> None:
