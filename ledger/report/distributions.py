@@ -104,7 +104,7 @@ class Distributions:
         kind = result.outcome, result.error_kind
         self.kinds[kind] += 1
         examples = self.examples.setdefault(kind, [])
-        if len(examples) < EXAMPLES_AT_MOST:
+        if len(examples) < EXAMPLES_AT_MOST and all(result.ordinal != one.ordinal for one in examples):
             examples.append(Example(result.ordinal, result.chunk))
 
 

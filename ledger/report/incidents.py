@@ -1,8 +1,9 @@
 """What went otherwise than on most days, each with the events around it.
 
 An incident begins with an event that should not be, takes in what was going on right before it, and ends when a few
-events have passed in which nothing of the kind happened. Events in bulk (requests, results, polls that brought nothing
-new) are not told: the gap in the positions shows where they are.
+events have passed in which nothing of the kind happened. That another process went on is one, too, but of a run by cron
+with ``--once`` it happens all the time: where it is frequent, it is only counted. Events in bulk (requests, results,
+polls that brought nothing new) are not told: the gap in the positions shows where they are.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ BEFORE = 3
 AFTER = 3
 EVENTS_AT_MOST = 16
 INCIDENTS_AT_MOST = 40
+RESTARTS_AT_MOST = 12
+"""More of them, and they are how the run is conducted."""
 CHARACTERS_AT_MOST = 260
 
 _ODD: dict[type[e.AnyEvent], str] = {
@@ -98,12 +101,35 @@ class Incidents:
     """Collects incidents in bounded memory: the first ones whole, and the number of every kind."""
 
     def __init__(self) -> None:
-        self.kept: list[Incident] = []
-        self.count = 0
         self.kinds: Counter[str] = Counter()
+        self._kept: list[Incident] = []
+        self._count = 0
+        self._restarts: list[Incident] = []
+        self._restart_count = 0
         self._recent: deque[tuple[int, int, e.AnyEvent]] = deque(maxlen=BEFORE)
         self._open: Incident | None = None
         self._quiet = 0
+
+    @property
+    def _open_ones(self) -> list[Incident]:
+        return [self._open] if self._open is not None else []
+
+    @property
+    def count(self) -> int:
+        """How many there were, those included that are not told whole; but for restarts that are a habit."""
+        others = sum(not _is_restart(incident) for incident in self._open_ones)
+        return self._count + others + (self._restarted() if self._restarted() <= RESTARTS_AT_MOST else 0)
+
+    @property
+    def kept(self) -> list[Incident]:
+        """The first ones, in order."""
+        kept = [*self._kept, *(one for one in self._open_ones if not _is_restart(one))][:INCIDENTS_AT_MOST]
+        if self._restarted() <= RESTARTS_AT_MOST:
+            kept += [*self._restarts, *(one for one in self._open_ones if _is_restart(one))]
+        return sorted(kept, key=lambda incident: incident.events[0].position)
+
+    def _restarted(self) -> int:
+        return self._restart_count + sum(_is_restart(incident) for incident in self._open_ones)
 
     def told(self, position: int, at: int, event: e.AnyEvent) -> None:
         """Take one of the seldom events."""
@@ -123,14 +149,23 @@ class Incidents:
         self._quiet += not title
         self._tell(position, at, event, is_odd=bool(title))
         if self._quiet == AFTER:
-            self._open = None
+            self._close()
+
+    def _close(self) -> None:
+        assert self._open is not None
+        if _is_restart(self._open):
+            self._restart_count += 1
+            some, most = self._restarts, RESTARTS_AT_MOST
+        else:
+            self._count += 1
+            some, most = self._kept, INCIDENTS_AT_MOST
+        if len(some) < most:
+            some.append(self._open)
+        self._open = None
 
     def _begin(self) -> None:
         self._open = Incident()
         self._quiet = 0
-        self.count += 1
-        if len(self.kept) < INCIDENTS_AT_MOST:
-            self.kept.append(self._open)
         for row in self._recent:
             self._tell(*row, is_odd=False)
         self._recent.clear()
@@ -139,9 +174,13 @@ class Incidents:
         assert self._open is not None
         if len(self._open.events) >= EVENTS_AT_MOST:
             self._open.untold += 1
-        elif self.count <= INCIDENTS_AT_MOST:
+        else:
             name = e.TYPE_NAMES[type(event)]
             self._open.events.append(Told(position, at, name, describe(event), is_odd))
+
+
+def _is_restart(incident: Incident) -> bool:
+    return set(incident.titles) == {_RESTARTED}
 
 
 def _title(event: e.AnyEvent) -> str:

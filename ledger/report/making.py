@@ -129,12 +129,15 @@ class Showing:
             CorruptLogError: a payload is not what was written.
         """
         payload = next(iter(self._log.request_payloads([example.ordinal])))
-        return Shown(payload.custom_id, self._words(example))
+        return Shown(_cut(payload.custom_id), _cut(self._words(example)))
 
     def _words(self, example: Example) -> str:
         row = result_row(self._log.path, example.chunk, example.ordinal) if example.chunk else None
         read = read_row_whole(row) if row is not None else None
         if read is None:
             return ""
-        words = read.answer.error_message or read.text or ""
-        return words if len(words) <= TEXT_CHARACTERS else f"{words[:TEXT_CHARACTERS]}…"
+        return read.answer.error_message or read.text or ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_CHARACTERS else f"{text[:TEXT_CHARACTERS]}…"

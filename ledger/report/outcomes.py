@@ -63,10 +63,14 @@ def ended_items(state: RunState) -> list[Ended]:
     counts[PENDING] = state.unfinished
     good = {"ok", *state.policy.accept}
     return [
-        Ended(outcome, MEANINGS[outcome], count, 100 * count / state.asked, outcome in good)
+        Ended(outcome, _meaning(outcome, good), count, 100 * count / state.asked, outcome in good)
         for outcome, count in counts.items()
         if count
     ]
+
+
+def _meaning(outcome: str, good: set[str]) -> str:
+    return f"{MEANINGS[outcome]}{'; accepted' if outcome in good and outcome != 'ok' else ''}"
 
 
 def kinds(

@@ -21,6 +21,8 @@ ROWS_CHOSEN = 48
 ODD_AT_MOST = 24
 SLOWEST = 8
 LANE_BARS_AT_MOST = 240
+RESTARTS_AT_MOST = 48
+"""More of them, as of a run by cron, are seen in the lane of the processes, and need no line and no cross each."""
 AREA_COLUMNS = 240
 AREA_HEIGHT = 1000
 
@@ -125,9 +127,14 @@ def timeline(state: RunState, history: History, axis: TimeAxis) -> Timeline:
         areas=areas,
         area_ticks=area_ticks,
         clipped=_clip_note(len(chosen), len(rows)) if is_clipped else "",
-        restarts=[axis.place(process.begin) for process in history.processes[1:]][:LANE_BARS_AT_MOST],
+        restarts=_restarts(history, axis),
         kinds=_kinds(lanes, drawn),
     )
+
+
+def _restarts(history: History, axis: TimeAxis) -> list[float]:
+    begins = [axis.place(process.begin) for process in history.processes[1:] if process.how != "command"]
+    return begins if len(begins) <= RESTARTS_AT_MOST else []
 
 
 def _kinds(lanes: list[Lane], rows: list[Drawn]) -> frozenset[str]:
@@ -273,7 +280,7 @@ def _processes(history: History, axis: TimeAxis) -> Lane:
     for process in history.processes:
         said = f"process {process.epoch}, for {_lasted(process.begin, process.end)}; {ENDS[process.how]}"
         bars.append(_bar("process", process.begin, process.end, axis, said))
-        if process.how in ("sending", "stopped"):
+        if process.how == "sending" or (process.how == "stopped" and len(history.processes) <= RESTARTS_AT_MOST):
             points.append(Point("stop", axis.place(process.end), said))
     return Lane("process", _merged(bars), _spread(points))
 

@@ -10,7 +10,6 @@ import histories
 import pytest
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-MADE_AT = histories.NOON + 6 * histories.DAY
 
 
 def empty(path: Path) -> None:
@@ -59,5 +58,5 @@ def pages(ledgers: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     found = {}
     for name, path in ledgers.items():
         found[name] = place / f"{name}.html"
-        found[name].write_bytes(make_report(path, made_at=MADE_AT).html)
+        found[name].write_bytes(make_report(path, made_at=histories.MADE_AT).html)
     return found

@@ -28,6 +28,8 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 NOON = 1_795_348_800 * SECOND
+MADE_AT = NOON + 6 * DAY
+"""When the reports are made that the tests look at."""
 LEDGER_ID = "0123456789abcdef0123456789abcdef"
 MODEL = "claude-sonnet-4-6"
 MAX_TOKENS = 1024

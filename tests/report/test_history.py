@@ -94,6 +94,23 @@ def test_incidents_have_what_was_before_and_what_followed(ledgers: dict[str, Pat
     ]
 
 
+def test_a_few_restarts_are_told_and_those_of_cron_are_counted() -> None:
+    for restarts, told in ((12, 13), (13, 1)):
+        incidents = Incidents()
+        position = 0
+        for epoch in range(1, restarts + 2):
+            position += 10
+            incidents.told(position, position, e.WriterOpened(epoch=epoch, tool_version="0.1.0"))
+            for more in range(1, 4):
+                incidents.told(position + more, position, e.HoldLifted(chunk=1))
+        incidents.told(position + 5, position, e.CallFailed(command="look", status=500))
+        assert incidents.count == len(incidents.kept) == told
+        assert incidents.kinds["another process went on"] == restarts
+        assert incidents.kept[-1].title == "a call to the service failed"
+        positions = [incident.events[0].position for incident in incidents.kept]
+        assert positions == sorted(positions)
+
+
 def test_thousands_of_incidents_are_counted_and_the_first_are_told() -> None:
     incidents = Incidents()
     calm = e.HoldLifted(chunk=1)

@@ -9,15 +9,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import MADE_AT
-from histories import SECOND, Script
+from histories import MADE_AT, SECOND, Script
 
 from ledger.core.events import OUTCOMES
 from ledger.core.waterfall import STEPS
 from ledger.report.charts import STEP_WORDS
-from ledger.report.making import AUDITED_EVENTS_AT_MOST, gather, make_report
+from ledger.report.incidents import INCIDENTS_AT_MOST
+from ledger.report.making import AUDITED_EVENTS_AT_MOST, RESULTS_AT_MOST, gather, make_report
 from ledger.report.outcomes import MEANINGS
 from ledger.report.page import percent, usd
+from ledger.report.timeline import ROWS_AT_MOST, ROWS_CHOSEN
 
 FORBIDDEN = {"script", "link", "img", "iframe", "object", "embed", "form", "base", "image", "foreignobject", "audio"}
 
@@ -216,6 +217,31 @@ def test_the_same_ledger_gives_the_same_page(ledgers: dict[str, Path], pages: di
 def test_pages_stay_small(pages: dict[str, Path]) -> None:
     for name, path in pages.items():
         assert path.stat().st_size < 200_000, name
+
+
+def test_a_report_can_be_made_while_a_process_writes(tmp_path: Path) -> None:
+    script = Script(tmp_path / "x.ledger")
+    script.take_in(SECOND, ["a", "b"])
+    chunk = script.seal(2 * SECOND, 0, 2)
+    script.submit(3 * SECOND, chunk)
+    report = make_report(tmp_path / "x.ledger", made_at=MADE_AT)
+    assert report.position == script.state.position
+    script.end(9 * SECOND, chunk)  # the writer goes on undisturbed
+    script.collect(12 * SECOND, chunk)
+    script.close()
+    assert make_report(tmp_path / "x.ledger", made_at=MADE_AT).position > report.position
+
+
+def test_the_documentation_names_the_limits_as_they_are() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "report.md").read_text(encoding="utf-8")
+    assert f"Up to {ROWS_AT_MOST} batches have a row each" in text
+    assert f"for up to {ROWS_CHOSEN}:" in text
+    assert f"The first {INCIDENTS_AT_MOST} incidents" in text
+    assert f"up to {AUDITED_EVENTS_AT_MOST:,} events" in text
+    assert f"Of more than {RESULTS_AT_MOST / 1e6} million results" in text
+    (block,) = re.findall(r"^```console\n.*?^```", text, re.MULTILINE | re.DOTALL)
+    assert block in (root / "README.md").read_text(encoding="utf-8")  # where it is run
 
 
 def test_a_sample_is_said_to_be_one(ledgers: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
