@@ -29,6 +29,7 @@ from .screens.estimate import estimate_screen
 from .screens.summary import failed_line, summary_screen
 from .screens.tables import counted
 from .signals import stoppable
+from .telling import Telling, notifier_for
 
 ASK_ABOVE_USD = Decimal(10)
 """Less than this at most is not worth a question; what is expected to cost more is not sent unasked."""
@@ -50,6 +51,7 @@ class Manner(NamedTuple):
     verbose: bool
     log_format: str
     if_free: bool
+    notify: tuple[str, ...]
     no_index: bool
 
     @classmethod
@@ -78,7 +80,23 @@ def conduct(
     silence()
     observe = observer(manner.log_format) if manner.verbose else None
     progress = progress_for(quiet=manner.quiet, observe=observe, name=path.name)
-    ledger = Ledger(path, listener=progress, index=not manner.no_index, **opening)
+    with notifier_for(manner.notify, progress) as notifier:
+        telling = Telling(progress, notifier, path)
+        ledger = Ledger(path, listener=telling, index=not manner.no_index, **opening)
+        confirm = _confirming(ledger, progress, manner, budget_from, bool(opening.get("simulate")))
+        try:
+            summary = _carry_on(ledger, act, progress, manner, confirm)
+            _show_end(ledger, summary, manner)
+        except Exception as problem:
+            telling.failed(problem)
+            raise
+        telling.ended(summary.exit_code)
+    click.get_current_context().exit(summary.exit_code)
+
+
+def _carry_on(ledger: Ledger, act: Act, progress: Progress, manner: Manner, confirm: Confirm) -> Summary:
+    """Carry a run on until it ends, or a signal or somebody else ends it; return how it stands."""
+    path = ledger.path
     try:
         with progress, stoppable(ledger.stop, progress.announce) as stopping:
 
@@ -86,8 +104,7 @@ def conduct(
                 stopping.is_sending = True
 
             progress.on_sending = sending
-            confirming = _confirming(ledger, progress, manner, budget_from, bool(opening.get("simulate")))
-            summary = act(ledger, confirming, progress.reading)
+            summary = act(ledger, confirm, progress.reading)
     except DeclinedError as problem:
         say(f"{problem.what}\nnext: {problem.next}")
         click.get_current_context().exit(problem.exit_code)
@@ -103,7 +120,7 @@ def conduct(
         click.get_current_context().exit(stopping.exit_code)
     if summary.exit_code < 0:
         summary = msgspec.structs.replace(summary, exit_code=stopping.exit_code or 130)
-    _end(ledger, summary, manner)
+    return summary
 
 
 def _leave_to_the_other(path: Path, problem: LockedError, manner: Manner) -> NoReturn:
@@ -170,7 +187,7 @@ def _confirming(
     return confirm
 
 
-def _end(ledger: Ledger, summary: Summary, manner: Manner) -> NoReturn:
+def _show_end(ledger: Ledger, summary: Summary, manner: Manner) -> None:
     if manner.as_json:
         answer_json(summary)
     else:
@@ -187,7 +204,6 @@ def _end(ledger: Ledger, summary: Summary, manner: Manner) -> NoReturn:
         say(f"next: {_again(ledger.path, manner)}")
     elif summary.next and not (written and not summary.exit_code):
         say(f"next: {summary.next}")
-    click.get_current_context().exit(summary.exit_code)
 
 
 def _write_answers(ledger: Ledger, summary: Summary, manner: Manner) -> bool:

@@ -28,7 +28,7 @@ USER_FILE = Path("claude-batch-ledger") / "config.toml"
 PREFIX = "BATCH_LEDGER_"
 CONFIG_VARIABLE = "BATCH_LEDGER_CONFIG"
 SECRET_VARIABLE = "BATCH_LEDGER_WEBHOOK_SECRET"  # noqa: S105 - its name
-NOTICE_VARIABLES = ("EVENT", "LEDGER", "STATE", "EXIT_CODE", "MESSAGE", "NEXT")
+NOTICE_VARIABLES = ("EVENT", "LEDGER", "EXIT_CODE", "MESSAGE", "NEXT")
 """Set for commands of ``--notify``, which may well call this program again."""
 OTHER_VARIABLES = ("BATCH_LEDGER_INDEX", "BATCH_LEDGER_STATE_DIR")
 """Read elsewhere, by the index of what was answered."""
@@ -369,3 +369,15 @@ def ledgers_directory() -> Path:
     """Return the directory where ledgers are made and looked for; the current one unless something else is said."""
     configured = configuration().get("ledgers")
     return Path(configured.value) if configured is not None else Path()
+
+
+def notify_targets() -> list[str]:
+    """Return whom one's own configuration has told of ends, pauses and alarms."""
+    configured = configuration().get("notify")
+    return [str(target) for target in configured.value] if configured is not None else []
+
+
+def webhook_secret() -> str:
+    """Return what signs notices to URLs: of the environment, else of one's own configuration; empty for nothing."""
+    configured = configuration().get("webhook_secret")
+    return os.environ.get(SECRET_VARIABLE) or (str(configured.value) if configured is not None else "")

@@ -209,6 +209,12 @@ index_option: Callable[[F], F] = click.option(
 conduct_options: Callable[[F], F] = _all(
     click.option("-o", "--output", metavar="ANSWERS", help="Write the answers to a file when the run is finished."),
     click.option("--once", is_flag=True, help="Do what can be done now and return: for cron and Airflow."),
+    click.option(
+        "--notify",
+        metavar="CMD|URL",
+        multiple=True,
+        help="Tell a command or a URL of the end, a pause, an alarm.",
+    ),
     click.option("--if-free", is_flag=True, help="Exit with 0, not 4, where another process is at work on it."),
     click.option("--take-over", is_flag=True, help="End the process that is writing this ledger, and go on."),
     index_option,
@@ -268,8 +274,8 @@ def require_items(items: str) -> None:
     from ledger.suggesting import did_you_mean
 
     meant = did_you_mean(items, ".jsonl", ".ndjson", ".json", ".gz", ".zst")
-    what = "is a directory" if Path(items).is_dir() else "is not there"
-    raise UsageError(f"{items} {what}", next=f"{meant}ledger run ITEMS takes JSON lines, one item each")
+    what = f"{items} is a directory" if Path(items).is_dir() else f"there is no file {items}"
+    raise UsageError(what, next=f"{meant}ledger run ITEMS takes JSON lines, one item each")
 
 
 # ── the ledger ──────────────────────────────────────────────────────────────────────────────────────────────────

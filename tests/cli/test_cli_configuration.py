@@ -293,7 +293,7 @@ def test_a_mistyped_file_is_answered_with_the_one_that_was_meant(items: Path) ->
     for command in ("run", "check"):
         said = refused(command, "itmes.jsonl")
         assert said == [
-            "error: itmes.jsonl is not there",
+            "error: there is no file itmes.jsonl",
             "next: did you mean items.jsonl? ledger run ITEMS takes JSON lines, one item each",
         ]
     found(BASIS)
