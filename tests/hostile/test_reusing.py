@@ -10,13 +10,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from scene import Scene, Watcher
 
-from ledger import Ledger
+from ledger import Ledger, otherledger, reusing
 from ledger.choices import Choices
 from ledger.core import events as e
 from ledger.core.errors import CorruptLogError, LedgerError, PausedError, UsageError
+from ledger.core.evolve import evolve
+from ledger.core.findings import Finding
+from ledger.core.state import RunState
+from ledger.files.reusedaudit import ReusedWitness
 from ledger.ports import ResultBlock
 from ledger.store.payloads import decode_results, encode_results
 from ledger.store.sqlite import SqliteLog
@@ -141,6 +146,15 @@ def test_a_body_that_differs_in_one_parameter_is_another_one(scene: Scene) -> No
     second = Next(scene, "second", TEXTS[:OK])
     summary = second.run(scene.path, max_tokens=255)
     assert (summary.reused, accepted(scene) - before) == (0, OK)
+
+
+def test_a_key_that_meets_is_not_enough(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bodies may share the 64 bits by which they are looked for; here all do."""
+    for module in (otherledger, reusing):
+        monkeypatch.setattr(module, "body_key", lambda body: 7)
+    before = accepted(scene)
+    summary = Next(scene, "second", [TEXTS[1], TEXTS[0]]).run(scene.path)
+    assert (summary.reused, accepted(scene) - before) == (1, 1)
 
 
 def test_items_may_stand_in_any_order_and_lane(scene: Scene) -> None:
@@ -398,6 +412,25 @@ def test_the_audit_tells_a_row_that_is_not_the_one_that_was_taken(scene: Scene, 
     report = second.ledger.audit()
     assert not report.ok
     assert any("reuse 1" in finding.where for finding in report.findings if finding.severity == "breach")
+
+
+def test_the_audit_tells_whose_row_it_is(scene: Scene) -> None:
+    """A true row of the other ledger under the event of another request: its digest is right, its wire id is not."""
+    second = Next(scene, "second", TEXTS[:2])
+    second.run(scene.path)
+    wrong = [event for event in second.reused() if event.ordinal == 1]
+    assert [event.source_ordinal for event in wrong] == [1]
+    rows = [(row.position, row.at, row.type_name, row.data, row.hash) for row in second.ledger.events()]
+    with SqliteLog.open_reader(second.path) as log:
+        witness = ReusedWitness(log)
+        state, found = RunState(), list[Finding]()
+        for position, at, type_name, data, _ in rows:
+            event = e.decode(type_name, data)
+            if isinstance(event, e.AnswerReused) and event.ordinal == 1:
+                event = msgspec.structs.replace(event, source_ordinal=0)
+            evolve(state, position, at, event)
+            found += witness.told(position, event, state)
+    assert [finding.what for finding in found] == ["the row's wire id is not that of the request it is said to answer"]
 
 
 def test_the_cost_of_all_that_was_taken_is_explained(scene: Scene) -> None:

@@ -12,9 +12,10 @@ from planted.braking import BRAKING
 from planted.bug import Bug
 from planted.collecting import COLLECTING
 from planted.reconciling import RECONCILING
+from planted.reusing import REUSING
 from planted.storing import STORING
 from planted.submitting import SUBMITTING
 
-BUGS = (*SUBMITTING, *RECONCILING, *COLLECTING, *ANSWERING, *STORING, *BRAKING)
+BUGS = (*SUBMITTING, *RECONCILING, *COLLECTING, *ANSWERING, *STORING, *BRAKING, *REUSING)
 
 __all__ = ["BUGS", "Bug"]
