@@ -36,16 +36,29 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Only items with these ids: one a line, or JSON; - for standard input.",
 )
+@click.option(
+    "--from", "corrected", metavar="FILE", help="Ask with the items of FILE instead of those with the same ids."
+)
+@click.option("--model", metavar="MODEL", help="Ask another model.")
+@click.option("--max-tokens", type=int, metavar="N", help="Allow answers of so many tokens.")
 @policy_options
 @service_options
 @conduct_options
 def command(
-    operand: str | None, ledger_file: str | None, outcomes: tuple[str, ...], ids_file: Any, **said: Any
+    operand: str | None,
+    ledger_file: str | None,
+    outcomes: tuple[str, ...],
+    ids_file: Any,
+    corrected: str | None,
+    model: str | None,
+    max_tokens: int | None,
+    **said: Any,
 ) -> None:
     """Ask again what went wrong, and nothing else; then go on as `resume` does.
 
     What was answered and billed stays in the ledger; an item has the outcome of its last answer. With --ids, items of
-    any outcome are asked again, unless --outcome says which.
+    any outcome are asked again, unless --outcome says which; with --from, the items of that file, unless one of the two
+    says which. Bodies that are replaced stay in the ledger.
     """
     from ledger.retrying import read_ids
 
@@ -62,6 +75,9 @@ def command(
         lambda ledger, confirm, _: ledger.retry(
             outcomes=outcomes or None,
             ids=ids,
+            corrected=corrected,
+            model=model,
+            max_tokens=max_tokens,
             choices=choices,
             once=once,
             confirm=confirm,
@@ -72,7 +88,7 @@ def command(
     )
 
 
-def _say_opened(found: Reopening) -> None:
+def _say_opened(found: Reopening, amended: int) -> None:
     from .output import say
     from .screens.tables import counted
 
@@ -81,6 +97,10 @@ def _say_opened(found: Reopening) -> None:
 
     total = sum(found.opened.values())
     say(f"{counted(total, 'item')} opened again: {listed(found.opened)}" if total else "no item is opened again")
+    if amended:
+        say(f"{counted(amended, 'item')} with another body; what was asked before stays in the ledger")
+    if found.redacted:
+        say(f"{counted(found.redacted, 'item')} cannot be asked again: what was asked was deleted (ledger redact)")
     if found.left:
         names = ",".join(found.left)
         say(f"{listed(found.left)} stay as they are: --outcome {names} opens them, too")

@@ -24,8 +24,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from ledger.amending import Changes
 from ledger.answered import AnsweredBefore, answered_before, remember
-from ledger.braking import UNCONFIRMED, confirmation, reopened_unconfirmed, require_agreement, unconfirmed
+from ledger.braking import UNCONFIRMED, confirmation, require_agreement, unconfirmed
 from ledger.choices import Choices
 from ledger.choosing import SIMULATOR, choose
 from ledger.core import events as e
@@ -34,7 +35,7 @@ from ledger.core.decide import Waiting
 from ledger.core.errors import LockedError, PausedError, UsageError
 from ledger.core.preview import Preview
 from ledger.core.prices import quote
-from ledger.core.reopening import Reopening, reopening
+from ledger.core.reopening import Reopening
 from ledger.core.requests import CancelBatches, Lift, PersonRequest, Resolve, decode_request, request_events
 from ledger.core.reuse import place_of
 from ledger.core.state import RunState
@@ -52,7 +53,7 @@ from ledger.reading import (
     today_date,
 )
 from ledger.recovery import recover
-from ledger.retrying import ordinals_of
+from ledger.reopening import Wanted, reopen
 from ledger.reusing import take_all
 from ledger.runner import Listener, Runner, Writer
 from ledger.store import faults, inbox
@@ -229,10 +230,13 @@ class Ledger(Reading):
         *,
         outcomes: Sequence[str] | None = None,
         ids: Collection[str] | None = None,
+        corrected: str | Path | None = None,
+        model: str | None = None,
+        max_tokens: int | None = None,
         choices: Choices | None = None,
         once: bool = False,
         confirm: Confirm | None = None,
-        opened: Callable[[Reopening], None] | None = None,
+        opened: Callable[[Reopening, int], None] | None = None,
     ) -> Summary:
         """Ask again what has an outcome, and go on as ``resume`` does.
 
@@ -243,13 +247,18 @@ class Ledger(Reading):
             outcomes: of which items: errored, expired, canceled, missing and lost ones when None, or any that ``ids``
                 names.
             ids: only these items.
+            corrected: a file of items, or ``-``: their bodies take the place of those that have the same ids. Without
+                ``outcomes`` and ``ids`` these items are opened, and no others.
+            model: the model that what is opened asks from now on.
+            max_tokens: likewise, the most tokens of an answer.
             choices: as for ``resume``.
             once: as for ``resume``.
             confirm: is shown the estimate; without it nothing is asked.
-            opened: is told what is opened, before anything is recorded.
+            opened: is told what was opened, and how many bodies were replaced.
 
         Raises:
-            UsageError: there is no such outcome or item.
+            UsageError: there is no such outcome or item, or an item that is to get another body is at work.
+            InputError: corrected lines are no valid items, or with the other model they are none; nothing was changed.
             LedgerError: what a person must know.
         """
         require_file(self.path)
@@ -258,14 +267,15 @@ class Ledger(Reading):
         with self._service() as (gateway, origin), self._writer() as writer:
             _require_origin(writer.state, origin, self.path)
             choose(writer, self.path, today(self._clock), choices or Choices())
-            named = ordinals_of(writer.log, writer.state, ids) if ids is not None else None
-            found = reopening(writer.state, outcomes, named)
+            wanted = Wanted(
+                outcomes, ids, str(corrected) if corrected is not None else None, Changes(model, max_tokens)
+            )
+            with self._spool() as spool:
+                found, amended = reopen(
+                    writer, wanted, spool, today_date(self._clock), has_to_agree=confirm is not None
+                )
             if opened is not None:
-                opened(found)
-            if found.event is not None:
-                # Both at once: a process that dies here leaves nothing that a later one would send unasked.
-                asked = confirm is not None and UNCONFIRMED not in writer.state.pauses
-                writer.append([found.event, *([reopened_unconfirmed(found.event)] if asked else [])])
+                opened(found, amended)
             return self._go_on(writer, gateway, once=once, confirm=confirm, is_new=False)
 
     def recover(self, items: str | Path | None = None, *, choices: Choices | None = None) -> e.LedgerRecovered:
@@ -600,7 +610,7 @@ class Ledger(Reading):
             if log.needs_recovery:
                 stored = {chunk: sum(rows.values()) for chunk, rows in writer.state.stored.items()}
                 stored |= {place_of(number): reuse.taken for number, reuse in writer.state.reuses.items()}
-                log.drop_unlogged(len(writer.state.columns), stored)
+                log.drop_unlogged(len(writer.state.columns), stored, writer.state.amended)
             tool = version("claude-batch-ledger")
             if not writer.state.position:
                 if create is None:  # nobody has said yet which service it belongs to, and that is not to be guessed

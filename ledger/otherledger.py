@@ -16,6 +16,7 @@ import msgspec
 from ledger.core import events as e
 from ledger.core.answers import read_row
 from ledger.core.columns import STATUS_OF_OUTCOME
+from ledger.core.columns import ordinals as ordinals_in
 from ledger.core.errors import CorruptLogError, UsageError
 from ledger.core.state import REUSED_FROM, Reuse
 from ledger.loading import load_state, proven_rows
@@ -26,7 +27,7 @@ from ledger.store.sqlite import SqliteLog
 
 _KEYS_AT_ONCE = 4096
 _OK = STATUS_OF_OUTCOME["ok"]
-_EventT = TypeVar("_EventT", e.RequestBuilt, e.ResultStored, e.AnswerReused)
+_EventT = TypeVar("_EventT", e.RequestBuilt, e.RequestAmended, e.ResultStored, e.AnswerReused, e.PayloadsRedacted)
 
 
 class _Ordinal(msgspec.Struct, gc=False):
@@ -93,6 +94,8 @@ class OtherLedger:
                 last = row.hash
                 if row.type_name == "request_built":
                     self._built_at.append(row.position)
+                elif row.type_name == "request_amended":
+                    self._built_at[_decode_ordinal(row.data).ordinal] = row.position
                 elif row.type_name in ("result_stored", "answer_reused"):
                     self._stored_at[_decode_ordinal(row.data).ordinal] = row.position
         except CorruptLogError as problem:
@@ -106,8 +109,13 @@ class OtherLedger:
 
     def add_bodies(self, index: BodyIndex) -> None:
         """Add the bodies of all requests that were answered ``ok`` to an index."""
-        status = self._state.columns.status
-        ordinals, again = tee(ordinal for ordinal in range(len(status)) if status[ordinal] == _OK)
+        columns = self._state.columns
+        status, changed = columns.status, self._changed_since()
+        ordinals, again = tee(
+            ordinal
+            for ordinal in range(len(status))
+            if status[ordinal] == _OK and ordinal not in changed and not columns.is_redacted(ordinal)
+        )
         keyed: list[tuple[int, int]] = []
         for ordinal, payload in zip(ordinals, self._log.request_payloads(again), strict=True):
             keyed.append((body_key(payload.params), ordinal))
@@ -115,6 +123,16 @@ class OtherLedger:
                 index.add(keyed)
                 keyed = []
         index.add(keyed)
+
+    def _changed_since(self) -> set[int]:
+        """Return the requests that have another body now than they had at the head that was noted, or none."""
+        changed: set[int] = set()
+        for row in self._log.read(self._state.position):
+            if row.type_name == "request_amended":
+                changed.add(_decode_ordinal(row.data).ordinal)
+            elif row.type_name == "payloads_redacted":
+                changed.update(ordinals_in(self._event(row, e.PayloadsRedacted).ranges))
+        return changed
 
     def answers(self, wanted: Sequence[tuple[Asked, int]]) -> list[Found]:
         """Return the answers for those requests whose body is the same as that of the ordinal beside it, in order.
@@ -132,7 +150,9 @@ class OtherLedger:
         announced = self._log.rows_at([self._built_at[ordinal] for ordinal in ascending])
         bodies: dict[int, bytes] = {}
         for ordinal, payload, row in zip(ascending, self._log.request_payloads(ascending), announced, strict=True):
-            event = self._event(row, e.RequestBuilt)
+            event: e.RequestBuilt | e.RequestAmended
+            is_first = row.type_name == "request_built"
+            event = self._event(row, e.RequestBuilt) if is_first else self._event(row, e.RequestAmended)
             if digest(payload.salt, payload.params) != event.digest:
                 raise self._not_recorded(f"the body of request {ordinal}", row)
             bodies[ordinal] = payload.params

@@ -5,7 +5,7 @@ Nothing above these ports knows SQL, HTTP or the system's time; tests put other 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -73,6 +73,13 @@ class ResultPayload(NamedTuple):
     row: bytes
 
 
+class Body(NamedTuple):
+    """The payload of a request, and whose it is."""
+
+    ordinal: int
+    payload: RequestPayload
+
+
 class EventLog(Protocol):
     """An append-only, hash-chained log with the payloads its events name."""
 
@@ -101,12 +108,34 @@ class EventLog(Protocol):
         """
         ...
 
+    def rewrite(
+        self, events: Sequence[AnyEvent], at: int, amended: Sequence[Body] = (), redacted: Collection[int] = ()
+    ) -> Head:
+        """Store events and change payloads in one durable transaction, and return the new head.
+
+        Args:
+            events: what is announced.
+            at: the instant.
+            amended: new bodies of requests, in the order of their events; those before them are kept as superseded.
+            redacted: ordinals whose bodies, superseded bodies and result rows are deleted, with their salts.
+
+        Raises:
+            LockedError: another writer has taken over.
+            CorruptLogError: a payload is not there, or not what was written; nothing was stored.
+            DiskError: nothing of it was stored, or it cannot be known; stop before the next effect.
+        """
+        ...
+
     def read(self, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
         """Yield the rows with ``after < position <= upto``, in order."""
         ...
 
     def request_payloads(self, ordinals: Iterable[int]) -> Iterator[RequestPayload]:
         """Yield the payload of each ordinal; the ordinals ascend."""
+        ...
+
+    def superseded_payloads(self) -> Iterator[Body]:
+        """Yield the bodies that were replaced, in the order of the events that replaced them."""
         ...
 
     def result_payloads(self, chunk: int) -> Iterator[ResultPayload]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from ledger.core.columns import WITHDRAWN
 from ledger.core.errors import UsageError
 from ledger.core.state import RunState
 from ledger.ports import EventLog
@@ -70,8 +71,8 @@ def _json(text: str, where: str) -> Any:
         raise UsageError("this is no JSON", where=where, why=str(problem), next="one id a line, or JSON") from problem
 
 
-def ordinals_of(log: EventLog, state: RunState, ids: Collection[str]) -> list[int]:
-    """Return the requests of some ids, ascending.
+def find_ids(log: EventLog, state: RunState, ids: Collection[str]) -> dict[str, int]:
+    """Return the requests of some ids.
 
     Raises:
         UsageError: the ledger has no such items.
@@ -83,19 +84,36 @@ def ordinals_of(log: EventLog, state: RunState, ids: Collection[str]) -> list[in
             continue
         named = _decode_named(row.data)
         left -= 1
-        if named.custom_id in wanted:
+        if named.custom_id in wanted and state.columns.status[named.ordinal] != WITHDRAWN:
             found[named.custom_id] = named.ordinal
         if not left or len(found) == len(wanted):
             break
     if len(found) < len(wanted):
-        raise _unknown(sorted(wanted - found.keys()))
-    return sorted(found.values())
+        raise _unknown(name for name in ids if name not in found)
+    return found
+
+
+def refuse_redacted(state: RunState, found: Mapping[str, int]) -> None:
+    """Refuse to ask again what nobody can read any more.
+
+    Raises:
+        UsageError: bodies of items that were named are deleted.
+    """
+    gone = [name for name, ordinal in found.items() if state.columns.is_redacted(ordinal)]
+    if gone:
+        raise UsageError(
+            f"item{'s' if len(gone) > 1 else ''} {_listed(gone)} cannot be asked again",
+            why="what was asked was deleted from this ledger (ledger redact)",
+            next="put the items into another ledger: ledger run ITEMS --ledger FILE",
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(map(repr, names[:_SHOWN]))}{more}"
 
 
 def _unknown(missing: Iterable[str]) -> UsageError:
-    names = list(missing)
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return UsageError(
-        f"there is no item {', '.join(map(repr, names[:_SHOWN]))}{more}",
-        next="ledger results --all shows the ids of all items",
+        f"there is no item {_listed(sorted(missing))}", next="ledger results --all shows the ids of all items"
     )

@@ -11,7 +11,7 @@ The runner remembers nothing but which commands are at work. Everything else is 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol, assert_never
 
@@ -29,7 +29,7 @@ from ledger.core.looking import Looked, looked_events
 from ledger.core.state import RunState
 from ledger.loading import save_state
 from ledger.perform import StoppedError, Tools
-from ledger.ports import Clock, EventLog, Gateway, RequestBlock, ResultBlock
+from ledger.ports import Body, Clock, EventLog, Gateway, RequestBlock, ResultBlock
 from ledger.workers import Mailbox, Signal, Threads, Workers
 
 SLICE_SECONDS = 0.25
@@ -98,13 +98,28 @@ class Writer:
             DiskError: the log could not be written; likewise.
             LockedError: another process has taken over; likewise.
         """
-        if not events:
-            return
+        if events:
+            self._store(events, lambda at: self.log.append(events, at, requests, results))
+
+    def rewrite(
+        self, events: Sequence[e.AnyEvent], amended: Sequence[Body] = (), redacted: Collection[int] = ()
+    ) -> None:
+        """Evolve events, make them durable, and change the payloads that they say, at once.
+
+        Raises:
+            IllegalEventError: as for ``append``.
+            CorruptLogError: a payload is not there, or not what was written; likewise.
+            DiskError: as for ``append``.
+            LockedError: as for ``append``.
+        """
+        self._store(events, lambda at: self.log.rewrite(events, at, amended, redacted))
+
+    def _store(self, events: Sequence[e.AnyEvent], make_durable: Callable[[int], object]) -> None:
         at = self.clock.now()
         first = self.state.position + 1
         for position, event in enumerate(events, first):
             evolve(self.state, position, at, event)
-        self.log.append(events, at, requests, results)
+        make_durable(at)
         if self.listener is not None:
             for position, event in enumerate(events, first):
                 self.listener.recorded(position, at, event, self.state)

@@ -58,9 +58,11 @@ _OF_ITEMS = frozenset(
         "request_rejected",
         "result_stored",
         "answer_reused",
+        "request_amended",
         "finding_recorded",
     }
 )
+_OF_RANGES = frozenset({"requests_reopened", "payloads_redacted"})
 
 
 class Happened(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,8 +102,9 @@ class ItemStory(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a ledger knows of one item.
 
     ``source`` and ``line`` are where it was read, ``size_bytes`` its size on the wire, ``params`` the request as it is
-    sent. ``reused_from`` is the ledger that the answer was taken from, if it was. ``text`` is the last answer's text;
-    ``cost_usd`` what all of it cost, None where a price is not known.
+    sent: null where it was deleted (``redacted``), and the rows with it. ``reused_from`` is the ledger that the answer
+    was taken from, if it was. ``text`` is the last answer's text; ``cost_usd`` what all of it cost, None where a price
+    or the rows are not known.
     """
 
     ledger: str
@@ -120,6 +123,7 @@ class ItemStory(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     attempts: int
     reused_from: str
+    redacted: bool
     cost_usd: Decimal | None
     text: str | None
     params: msgspec.Raw
@@ -143,7 +147,7 @@ def show_item(log: SqliteLog, state: RunState, custom_id: str, ledger: str) -> I
     found = _find(log, state, custom_id)
     built, history = _history(log, state, found)
     (payload,) = log.request_payloads([found])
-    kind = state.classes[built.class_id]
+    kind = state.classes[state.columns.class_id[found]]
     sendings = [_sending(log, state, chunk, found, payload.custom_id) for chunk in _chunks_of(state, found)]
     reuse = reuse_of(state, found)
     text = None
@@ -170,12 +174,13 @@ def show_item(log: SqliteLog, state: RunState, custom_id: str, ledger: str) -> I
         priority=kind.priority,
         model=kind.model,
         max_tokens=kind.max_tokens,
-        size_bytes=built.size_bytes,
+        size_bytes=state.columns.size_bytes[found],
         attempts=state.columns.attempts[found],
         reused_from=reuse.path if reuse is not None else "",
-        cost_usd=_sum(sendings),
+        redacted=state.columns.is_redacted(found),
+        cost_usd=_sum(sendings) if not state.columns.is_redacted(found) else None,
         text=text,
-        params=msgspec.Raw(payload.params),
+        params=msgspec.Raw(payload.params or b"null"),
         sendings=tuple(sendings),
         history=tuple(history),
     )
@@ -266,6 +271,10 @@ def _history(log: SqliteLog, state: RunState, ordinal: int) -> tuple[e.RequestBu
         elif row.type_name in _OF_CHUNKS:
             if getattr(e.decode(row.type_name, row.data), "chunk", 0) not in chunks:
                 continue
+        elif row.type_name in _OF_RANGES:
+            ranges: list[int] = getattr(e.decode(row.type_name, row.data), "ranges", [])
+            if not any(start <= ordinal < end for start, end in pairs(ranges)):
+                continue
         elif row.type_name == "status_polled":
             data = _polled(row.data, batches)
         elif row.type_name in ("cancel_requested", "cancel_accepted"):
@@ -322,7 +331,7 @@ def _row(log: SqliteLog, state: RunState, chunk: Chunk, ordinal: int) -> bytes |
         return None
     rows = (payload for payload in log.result_payloads(chunk.chunk) if payload.ordinal >= ordinal)
     payload = next(rows, None)
-    return payload.row if payload is not None and payload.ordinal == ordinal else None
+    return (payload.row or None) if payload is not None and payload.ordinal == ordinal else None
 
 
 def _without_row(state: RunState, chunk: Chunk, ordinal: int) -> str:

@@ -79,6 +79,8 @@ def _became(sending: Sending) -> str:
 
 def _request(story: ItemStory) -> str:
     """Return the text of the messages where that is all there is, else the params as JSON."""
+    if story.redacted:
+        return "deleted from this ledger (ledger redact)"
     params = msgspec.json.decode(story.params)
     messages = params.get("messages")
     shown = {name: value for name, value in params.items() if name not in ("model", "max_tokens", "messages")}
@@ -129,6 +131,9 @@ _SENTENCES = {
     "cancel_requested": "somebody wanted batch {batch} canceled",
     "cancel_accepted": "batch {batch} is being canceled",
     "finding_recorded": "finding: {detail}",
+    "request_amended": "it got another body, {size_bytes:,} bytes on the wire; the one before it is kept",
+    "requests_reopened": "opened again, by a {by}",
+    "payloads_redacted": "what was asked and answered was deleted",
 }
 
 
@@ -136,6 +141,8 @@ class _Fields(dict[str, Any]):
     """An event's fields; one that is not written has its default, which says nothing."""
 
     def __missing__(self, name: str) -> Any:
+        if name == "by":
+            return "person"
         return 0 if name in ("rows", "missing", "status", "submission", "size_bytes") else ""
 
 

@@ -36,9 +36,10 @@ class Columns:
     """Columns keyed by ordinal: status, attempts, chunk (0 for none), size in bytes on the wire, class.
 
     ``forgiven`` is how many of the attempts count no more; it reaches to the last request that was ever reopened.
+    ``redacted`` is whether the bodies were deleted; it reaches to the last request of which they were.
     """
 
-    __slots__ = ("attempts", "chunk", "class_id", "forgiven", "size_bytes", "status")
+    __slots__ = ("attempts", "chunk", "class_id", "forgiven", "redacted", "size_bytes", "status")
 
     def __init__(self) -> None:
         self.status = bytearray()
@@ -47,6 +48,7 @@ class Columns:
         self.size_bytes = array("I")
         self.class_id = array("H")
         self.forgiven = bytearray()
+        self.redacted = bytearray()
 
     def __len__(self) -> int:
         return len(self.status)
@@ -65,6 +67,20 @@ class Columns:
             self.forgiven.extend(bytes(ordinal + 1 - len(self.forgiven)))
         self.forgiven[ordinal] = self.attempts[ordinal]
 
+    def was_reopened(self, ordinal: int) -> bool:
+        """Return whether a request that had been answered was opened again."""
+        return ordinal < len(self.forgiven) and self.forgiven[ordinal] > 0
+
+    def redact(self, ordinal: int) -> None:
+        """Note that the bodies of a request were deleted."""
+        if ordinal >= len(self.redacted):
+            self.redacted.extend(bytes(ordinal + 1 - len(self.redacted)))
+        self.redacted[ordinal] = 1
+
+    def is_redacted(self, ordinal: int) -> bool:
+        """Return whether the bodies of a request were deleted."""
+        return ordinal < len(self.redacted) and bool(self.redacted[ordinal])
+
     def attempts_that_count(self, ordinal: int) -> int:
         """Return how often a request was answered since it was built, or reopened."""
         if self.attempts[ordinal] == ATTEMPTS_AT_MOST:  # nobody counts further: each reopening is one more
@@ -77,15 +93,15 @@ class Columns:
 
         No column can grow while its view is there. Copies would be 12 MB of a million requests, for each memo.
         """
-        columns = (self.status, self.attempts, self.forgiven, self.chunk, self.size_bytes, self.class_id)
+        columns = (self.status, self.attempts, self.forgiven, self.redacted, self.chunk, self.size_bytes, self.class_id)
         return [memoryview(column) for column in columns]
 
     @classmethod
     def load(cls, parts: list[bytes]) -> Columns:
         """Return the columns that ``dump`` wrote."""
         columns = cls()
-        columns.status, columns.attempts, columns.forgiven = map(bytearray, parts[:3])
-        for column, part in zip((columns.chunk, columns.size_bytes, columns.class_id), parts[3:], strict=True):
+        columns.status, columns.attempts, columns.forgiven, columns.redacted = map(bytearray, parts[:4])
+        for column, part in zip((columns.chunk, columns.size_bytes, columns.class_id), parts[4:], strict=True):
             column.frombytes(part)
         return columns
 

@@ -303,6 +303,33 @@ class RequestsReopened(Event, frozen=True, kw_only=True):
     by: Literal["person", "recovery"] = "person"
 
 
+class RequestAmended(Event, frozen=True, kw_only=True, gc=False):
+    """A request got another body, which a person corrected; what was answered to the old one stays.
+
+    ``old_digest`` is that of the body before, which is kept; the other fields are those of ``request_built``.
+    """
+
+    ordinal: int
+    size_bytes: int
+    digest: str
+    old_digest: str
+    class_id: int = 0
+
+
+class PayloadsRedacted(Event, frozen=True, kw_only=True):
+    """The bodies of requests, with all that was answered to them, were deleted from the ledger, and their salts."""
+
+    ranges: list[int]
+    requests: int
+
+
+class BatchDeleted(Event, frozen=True, kw_only=True):
+    """A collected batch was deleted at the service, or was not there any more (``status`` 404)."""
+
+    batch: str
+    status: int = 200
+
+
 # ── sealing and submitting ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -671,6 +698,9 @@ AnyEvent: TypeAlias = (
     | AnswerReused
     | ReuseClosed
     | RequestsReopened
+    | RequestAmended
+    | PayloadsRedacted
+    | BatchDeleted
     | ChunkSealed
     | ChunkDissolved
     | RequestRejected

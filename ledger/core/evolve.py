@@ -11,6 +11,7 @@ from ledger.core import events as e
 from ledger.core.events import AnyEvent
 from ledger.core.evolving_chunks import (
     batch_collected,
+    batch_deleted,
     batches_listed,
     chunk_dissolved,
     chunk_sealed,
@@ -27,6 +28,8 @@ from ledger.core.evolving_chunks import (
 )
 from ledger.core.evolving_requests import (
     being_read,
+    payloads_redacted,
+    request_amended,
     request_built,
     requests_reopened,
     result_stored,
@@ -136,6 +139,12 @@ def _apply(state: RunState, position: int, at: int, event: AnyEvent) -> None:
             answer_reused(state, position, event)
         case e.RequestsReopened():
             requests_reopened(state, position, event)
+        case e.RequestAmended():
+            request_amended(state, position, event)
+        case e.PayloadsRedacted():
+            payloads_redacted(state, position, event)
+        case e.BatchDeleted():
+            batch_deleted(state, position, event)
         case e.ReuseOpened() | e.ReuseClosed():
             reuse_event(state, position, event)
         case e.PricesQuoted():

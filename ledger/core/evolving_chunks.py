@@ -338,6 +338,14 @@ def batch_collected(state: RunState, position: int, event: e.BatchCollected) -> 
     put(state, replace(chunk, status=after, proven=True))
 
 
+def batch_deleted(state: RunState, position: int, event: e.BatchDeleted) -> None:
+    """Note that the service keeps nothing more of a batch, all of which is stored."""
+    chunk = state.chunks.get(state.batches.get(event.batch, 0))
+    if chunk is None or chunk.status not in TERMINAL or event.batch in state.deleted:
+        illegal(position, event, f"batch {event.batch} is not collected, or was deleted before")
+    state.deleted.append(event.batch)
+
+
 def results_lost(state: RunState, position: int, event: e.ResultsLost) -> None:
     """End a chunk whose results cannot be had any more."""
     chunk, after = _step(state, position, event, event.chunk)

@@ -131,7 +131,7 @@ def requests_reopened(state: RunState, position: int, event: e.RequestsReopened)
     if len(members) != event.requests or not members:
         illegal(position, event, f"the ranges hold {len(members)} requests")
     for ordinal in members:
-        if not ordinal < len(columns) or columns.status[ordinal] < FINAL:
+        if not ordinal < len(columns) or columns.status[ordinal] < FINAL or columns.is_redacted(ordinal):
             status = STATUS_NAMES[columns.status[ordinal]] if ordinal < len(columns) else "unknown"
             illegal(position, event, f"request {ordinal} is {status}")
     for ordinal in members:
@@ -146,6 +146,41 @@ def requests_reopened(state: RunState, position: int, event: e.RequestsReopened)
     state.finished = None
     # Errors are counted anew from here on: what is asked again is forgiven.
     state.released_outcomes = {outcome: count for outcome, count in state.outcomes.items() if count}
+
+
+def request_amended(state: RunState, position: int, event: e.RequestAmended) -> None:
+    """Give a request another body, which must not be on its way to anybody."""
+    columns, ordinal = state.columns, event.ordinal
+    status = columns.status[ordinal] if ordinal < len(columns) else WITHDRAWN
+    waits_again = status == PENDING and columns.chunk[ordinal]
+    if (status < FINAL and not waits_again) or columns.is_redacted(ordinal) or event.class_id >= len(state.classes):
+        illegal(position, event, f"request {ordinal} is {STATUS_NAMES[status]}, or its class is unknown")
+    before, after = columns.class_id[ordinal], event.class_id
+    if waits_again and state.classes[before].priority != state.classes[after].priority:
+        illegal(position, event, f"request {ordinal} waits in another lane")
+    state.class_requests[before] -= 1
+    state.class_bytes[before] -= columns.size_bytes[ordinal]
+    state.class_requests[after] += 1
+    state.class_bytes[after] += event.size_bytes
+    if columns.chunk[ordinal] > REUSED_FROM and before != after:
+        state.reused[before] -= 1
+        state.reused[after] = state.reused.get(after, 0) + 1
+    columns.class_id[ordinal] = after
+    columns.size_bytes[ordinal] = event.size_bytes
+    state.amended += 1
+
+
+def payloads_redacted(state: RunState, position: int, event: e.PayloadsRedacted) -> None:
+    """Note that nobody can read any more what these requests asked, and what was answered."""
+    columns, members = state.columns, list(ordinals(event.ranges))
+    if len(members) != event.requests or not members:
+        illegal(position, event, f"the ranges hold {len(members)} requests")
+    for ordinal in members:
+        status = columns.status[ordinal] if ordinal < len(columns) else PENDING
+        if status in (PENDING, IN_CHUNK) or columns.is_redacted(ordinal):
+            illegal(position, event, f"request {ordinal} is {STATUS_NAMES[status]}, unknown, or redacted")
+    for ordinal in members:
+        columns.redact(ordinal)
 
 
 def _err(state: RunState, event: e.ResultStored) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from ledger.core import events as e
 from ledger.core.columns import FINAL, OUTCOME_OF_STATUS, to_ranges
+from ledger.core.columns import ordinals as ordinals_in
 from ledger.core.errors import UsageError
 from ledger.core.events import OUTCOMES, Outcome
 from ledger.core.state import RunState
@@ -17,11 +18,20 @@ BY_ITSELF: tuple[Outcome, ...] = ("errored", "expired", "canceled", "missing", "
 
 
 class Reopening(msgspec.Struct, frozen=True, kw_only=True):
-    """What a retry opens. ``left`` counts, by outcome, what went wrong and stays as it is."""
+    """What a retry opens. ``left`` counts, by outcome, what went wrong and stays as it is.
+
+    ``redacted`` is how many would have been opened, had their bodies not been deleted.
+    """
 
     event: e.RequestsReopened | None
     opened: dict[str, int]
     left: dict[str, int]
+    redacted: int = 0
+
+    @property
+    def ordinals(self) -> list[int]:
+        """The requests that are opened, ascending."""
+        return list(ordinals_in(self.event.ranges)) if self.event is not None else []
 
 
 def reopening(
@@ -46,7 +56,9 @@ def reopening(
         wanted[status] = outcome in named
     statuses = state.columns.status
     among = range(len(statuses)) if ordinals is None else sorted(set(ordinals))
-    members = [ordinal for ordinal in among if wanted[statuses[ordinal]]]
+    columns = state.columns
+    chosen = [ordinal for ordinal in among if wanted[statuses[ordinal]]]
+    members = [ordinal for ordinal in chosen if not columns.is_redacted(ordinal)] if columns.redacted else chosen
     opened: dict[str, int] = {}
     for ordinal in members:
         outcome = OUTCOME_OF_STATUS[statuses[ordinal]]
@@ -58,7 +70,7 @@ def reopening(
         if outcome not in fine and count > opened.get(outcome, 0)
     }
     event = e.RequestsReopened(ranges=to_ranges(members), requests=len(members)) if members else None
-    return Reopening(event=event, opened=opened, left=left)
+    return Reopening(event=event, opened=opened, left=left, redacted=len(chosen) - len(members))
 
 
 def reopened_for_recovery(state: RunState, ordinals: Sequence[int]) -> list[e.AnyEvent]:

@@ -12,7 +12,7 @@ from ledger.core.items import Defaults
 from ledger.core.prices import Pricer, PriceTable
 from ledger.core.state import Chunk, Failure, Reuse, RunState, Source, SpentKey, Warmth
 
-MEMO_VERSION = 8
+MEMO_VERSION = 9
 """Raised whenever what a state holds changes: memos of other versions are not read."""
 
 
@@ -35,6 +35,8 @@ class _Memo(msgspec.Struct, kw_only=True):
     class_bytes: list[int]
     reuses: dict[int, Reuse]
     reused: dict[int, int]
+    amended: int
+    deleted: list[str]
     asked: int
     outcomes: dict[e.Outcome, int]
     chunks: dict[int, Chunk]

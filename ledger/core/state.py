@@ -250,6 +250,7 @@ class RunState:
     __slots__ = (
         "acknowledged",
         "alarms",
+        "amended",
         "asked",
         "at",
         "batches",
@@ -265,6 +266,7 @@ class RunState:
         "collected_position",
         "columns",
         "defaults",
+        "deleted",
         "ended_batches",
         "epoch",
         "errors",
@@ -327,6 +329,8 @@ class RunState:
         self.columns = Columns()
         self.reuses: dict[int, Reuse] = {}
         self.reused: dict[int, int] = {}  # of each class
+        self.amended = 0  # how often any body was replaced
+        self.deleted: list[str] = []  # batches that the service was told to forget
         self.asked = 0
         self.outcomes: dict[Outcome, int] = dict.fromkeys(OUTCOMES, 0)
         self.fresh: dict[int, OrdinalQueue] = {}

@@ -18,11 +18,12 @@ from ledger.core.errors import CorruptLogError, UsageError
 from ledger.core.evolve import fold
 from ledger.core.findings import Finding, Findings, breach
 from ledger.core.state import RunState
+from ledger.files.bodyaudit import Bodies, Redacted
 from ledger.files.reusedaudit import ReusedWitness
 from ledger.loading import unpacked_memo
 from ledger.ports import EventLog, Head, ResultPayload
 from ledger.store.chain import ChainCheck
-from ledger.store.payloads import digest
+from ledger.store.payloads import digest, is_redacted
 from ledger.store.sqlite import SqliteLog
 
 _HEAD = re.compile(r"([0-9]{1,18}):([0-9a-fA-F]{64})", re.ASCII)
@@ -92,6 +93,10 @@ def replay(log: EventLog, to_position: int | None = None) -> RunState:
     return fold((row.position, row.at, e.decode(row.type_name, row.data)) for row in rows)
 
 
+_GONE = ("", False)
+"""What is known of a row that was redacted."""
+
+
 class PayloadWitness:
     """Compares every payload with the digest in its event, and every row's wire id with the request it answers.
 
@@ -104,6 +109,8 @@ class PayloadWitness:
         self._log = log
         self._head = head
         self._requests = log.request_payloads(count())
+        self._redacted = Redacted()
+        self._bodies = Bodies(log, self._redacted)
         self._chunks: dict[int, _Rows] = {}
         self._broken: set[int] = set()
 
@@ -114,6 +121,10 @@ class PayloadWitness:
                 return self._result(position, event, state)
             case e.RequestBuilt():
                 return self._request(position, event)
+            case e.RequestAmended():
+                return self._bodies.amended(position, event)
+            case e.PayloadsRedacted():
+                return self._redacted.announced(event.ranges)
             case e.BatchCollected() | e.ResultsLost():
                 return self._closed(position, event.chunk)
             case _:
@@ -124,6 +135,7 @@ class PayloadWitness:
         if self._log.head.position == self._head.position:
             for chunk in list(self._chunks):
                 yield from self._closed(self._head.position, chunk)
+            yield from self._redacted.ended(self._head.position)
 
     def _request(self, position: int, event: e.RequestBuilt) -> Sequence[Finding]:
         try:
@@ -134,11 +146,7 @@ class PayloadWitness:
         if payload.custom_id != event.custom_id:
             what = f"the stored body is of {payload.custom_id!r}, the event of {event.custom_id!r}"
             return [breach(position, what, _request(event.ordinal))]
-        if digest(payload.salt, payload.params) != event.digest:
-            return [
-                breach(position, "the stored body is not the one whose digest was recorded", _request(event.ordinal))
-            ]
-        return ()
+        return self._bodies.built(position, event, payload)
 
     def _result(self, position: int, event: e.ResultStored, state: RunState) -> Sequence[Finding]:
         where = f"{_request(event.ordinal)}, chunk {event.chunk}"
@@ -152,6 +160,9 @@ class PayloadWitness:
             return [breach(position, f"this row and what follows of the chunk cannot be read: {problem}", where)]
         if found is None:
             return [breach(position, "the row is not stored", where)]
+        if found is _GONE:
+            self._redacted.met(event.ordinal)
+            return ()
         if found[0] != event.digest:
             return [breach(position, "the stored row is not the one whose digest was recorded", where)]
         if not found[1]:
@@ -196,7 +207,7 @@ class _Rows:
         if self._passed and (found := self._passed.pop(ordinal, None)) is not None:
             return found
         for payload in self._payloads:
-            weighed = digest(payload.salt, payload.row), self._is_for(payload)
+            weighed = _GONE if is_redacted(payload) else (digest(payload.salt, payload.row), self._is_for(payload))
             if payload.ordinal == ordinal:
                 return weighed
             self._passed[payload.ordinal] = weighed

@@ -22,9 +22,9 @@ from ledger.core.chunks import item_size_bytes
 from ledger.core.columns import WITHDRAWN
 from ledger.core.errors import InputError
 from ledger.core.items import Defaults, ItemParser, Problem, Request, same_body, too_large
-from ledger.core.prefixes import NO_PREFIX, SharedPrefixes
 from ledger.core.shapes import LineParser
 from ledger.core.state import RunState, Source
+from ledger.files.classes import RequestClasses
 from ledger.files.lines import STDIN, LineReader
 from ledger.ports import EventLog, RequestBlock, RequestPayload
 from ledger.store.idindex import IdIndex
@@ -33,9 +33,6 @@ from ledger.store.payloads import digest, new_salts, request_blocks
 LINES_A_COMMIT = 4096
 BYTES_A_COMMIT = 2_000_000
 PROBLEMS_SHOWN = 10
-EXACT_CLASSES = 4096
-"""Beyond so many classes, ceilings of answers are rounded up to a power of two, and no more prefixes are told apart, so
-that classes stay few."""
 
 
 class LineProblem(NamedTuple):
@@ -149,11 +146,7 @@ class Intake:
         self._parser = LineParser(ItemParser(state.defaults, datetime.datetime.now(datetime.UTC).date()))
         self._opaque = state.policy.opaque_ids
         self._skip_invalid = state.policy.skip_invalid
-        self._classes = {
-            (c.model, c.max_tokens, c.priority, c.cached, c.geo, c.unbounded, c.prefix): c.class_id
-            for c in state.classes
-        }
-        self._shared = SharedPrefixes(c.prefix for c in state.classes if c.prefix)
+        self._classes = RequestClasses(state)
         self._lines = _Lines()  # to name both lines of a conflict
         self._problems: list[LineProblem] = []
         self._rejected = 0
@@ -302,7 +295,7 @@ class Intake:
                     line=line,
                     size_bytes=item_size_bytes(ordinal, request.custom_id, len(request.params), opaque=self._opaque),
                     digest=digest(salt, request.params),
-                    class_id=self._class(request, events),
+                    class_id=self._classes.of(request, events),
                 )
             )
             self._lines.add(ordinal, line)
@@ -312,40 +305,6 @@ class Intake:
                 )
             )
         return list(request_blocks(first, payloads))
-
-    def _class(self, request: Request, events: list[e.AnyEvent]) -> int:
-        ceiling, shared = request.max_tokens, NO_PREFIX
-        if len(self._classes) >= EXACT_CLASSES:
-            ceiling = 1 << max(ceiling - 1, 0).bit_length()
-        elif request.prefixes:
-            shared = self._shared.shared_by(request.prefixes) or NO_PREFIX
-        key = (
-            request.model,
-            ceiling,
-            request.priority,
-            request.cached,
-            request.geo or "",
-            request.unbounded,
-            shared.digest,
-        )
-        class_id = self._classes.get(key)
-        if class_id is None:
-            class_id = self._classes[key] = len(self._classes)
-            events.append(
-                e.ClassDeclared(
-                    class_id=class_id,
-                    model=request.model,
-                    max_tokens=ceiling,
-                    priority=request.priority,
-                    cached=request.cached,
-                    geo=request.geo or "",
-                    unbounded=request.unbounded,
-                    prefix=shared.digest,
-                    prefix_bytes=shared.size_bytes,
-                    prefix_minutes=shared.minutes,
-                )
-            )
-        return class_id
 
     def _meet(
         self,

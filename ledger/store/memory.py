@@ -8,14 +8,14 @@ over the one is true over the other. What a killed process loses is the ``Memory
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 
 from ledger.core.errors import CorruptLogError, LockedError
 from ledger.core.events import AnyEvent
-from ledger.ports import Head, Recorded, RequestBlock, RequestPayload, ResultBlock, ResultPayload
+from ledger.ports import Body, Head, Recorded, RequestBlock, RequestPayload, ResultBlock, ResultPayload
 from ledger.store.chain import GENESIS, chained
-from ledger.store.payloads import decode_requests, decode_results, require_consecutive
+from ledger.store.payloads import decode_requests, decode_results, require_consecutive, without_body, without_row
 
 
 class Disk:
@@ -26,6 +26,8 @@ class Disk:
         self.rows: list[Recorded] = []
         self.requests: list[tuple[int, RequestBlock]] = []  # the position after which, the block
         self.results: dict[int, list[tuple[int, ResultBlock]]] = {}  # by chunk, likewise
+        self.amended: list[tuple[int, Body]] = []  # what replaced a body, in order, with the position
+        self.redacted: dict[int, int] = {}  # the position after which, by ordinal
         self.snapshots: list[tuple[int, bytes]] = []
         self.epoch = 0
 
@@ -36,6 +38,8 @@ class Disk:
         kept.rows = self.rows[:position]
         kept.requests = [one for one in self.requests if one[0] <= position]
         kept.results = {chunk: [one for one in blocks if one[0] <= position] for chunk, blocks in self.results.items()}
+        kept.amended = [one for one in self.amended if one[0] <= position]
+        kept.redacted = {ordinal: at for ordinal, at in self.redacted.items() if at <= position}
         kept.snapshots = [one for one in self.snapshots if one[0] <= position]
         kept.epoch = self.epoch
         return kept
@@ -103,6 +107,32 @@ class MemoryLog:
             disk.results.setdefault(block.chunk, []).append((len(disk.rows), block))
         return self.head
 
+    def rewrite(
+        self, events: Sequence[AnyEvent], at: int, amended: Sequence[Body] = (), redacted: Collection[int] = ()
+    ) -> Head:
+        """Store events and change payloads at once; see the port. What is redacted can be had no more, and stays."""
+        for ordinal in (*(body.ordinal for body in amended), *redacted):
+            self._block_of(ordinal)
+        head = self.append(events, at)
+        self.disk.amended += [(head.position, body) for body in amended]
+        self.disk.redacted |= dict.fromkeys(redacted, head.position)
+        return head
+
+    def superseded_payloads(self) -> Iterator[Body]:
+        """Yield the bodies that were replaced, in the order of the events that replaced them.
+
+        Raises:
+            CorruptLogError: a block is not what was written.
+        """
+        latest: dict[int, RequestPayload] = {}
+        for _, body in self.disk.amended:
+            ordinal = body.ordinal
+            payload = (
+                latest.get(ordinal) or decode_requests(self._block_of(ordinal))[ordinal - self._block_of(ordinal).first]
+            )
+            latest[ordinal] = body.payload
+            yield Body(ordinal, without_body(payload) if ordinal in self.disk.redacted else payload)
+
     def read(self, after: int = 0, upto: int | None = None) -> Iterator[Recorded]:
         """Yield the rows with ``after < position <= upto``, in order; by default up to the end as it is now."""
         end = len(self.disk.rows) if upto is None else min(upto, len(self.disk.rows))
@@ -115,12 +145,14 @@ class MemoryLog:
         Raises:
             CorruptLogError: a payload is not there, or not what was written.
         """
+        latest = {body.ordinal: body.payload for _, body in self.disk.amended}
         open_block, payloads = None, list[RequestPayload]()
         for ordinal in ordinals:
             block = self._block_of(ordinal)
             if block is not open_block:
                 open_block, payloads = block, decode_requests(block)
-            yield payloads[ordinal - block.first]
+            payload = latest.get(ordinal) or payloads[ordinal - block.first]
+            yield without_body(payload) if ordinal in self.disk.redacted else payload
 
     def result_payloads(self, chunk: int) -> Iterator[ResultPayload]:
         """Yield the stored rows of a chunk in ascending order of ordinal, of equal ones the one stored first.
@@ -129,7 +161,8 @@ class MemoryLog:
             CorruptLogError: a block is not what was written.
         """
         blocks = [decode_results(block) for _, block in self.disk.results.get(chunk, [])]
-        return merge(*blocks, key=lambda row: row.ordinal)
+        rows = merge(*blocks, key=lambda row: row.ordinal)
+        return (without_row(row) if row.ordinal in self.disk.redacted else row for row in rows)
 
     def save_snapshot(self, position: int, data: bytes) -> None:
         """Keep a memo of the fold at a position, beside the newest one before it.

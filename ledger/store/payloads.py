@@ -19,13 +19,15 @@ from typing import TypeVar
 
 from ledger.core import zstd
 from ledger.core.errors import CorruptLogError
-from ledger.ports import RequestBlock, RequestPayload, ResultBlock, ResultPayload
+from ledger.ports import Body, RequestBlock, RequestPayload, ResultBlock, ResultPayload
 
 BLOCK_ROWS = 64
 BLOCK_BYTES = 192_000
 """A block is cut after this many rows or uncompressed bytes, whichever comes first; one row may exceed it."""
 
 SALT_BYTES = 16
+NO_SALT = bytes(SALT_BYTES)
+"""What stands in the place of a salt that was deleted."""
 
 _VERSION = 1
 _REQUESTS = 1
@@ -146,6 +148,43 @@ def decode_requests(block: RequestBlock) -> list[RequestPayload]:
         at = end
     _check_end(at, len(data), first)
     return rows
+
+
+def superseded_blocks(first: int, bodies: Iterable[Body]) -> Iterator[RequestBlock]:
+    """Yield the blocks of bodies that were replaced, the first of which is the ``first`` ever replaced, counted from 0.
+
+    Before a block of requests stand their ordinals, four bytes each.
+    """
+    for run in cut(bodies, lambda body: _request_bytes(body.payload)):
+        ordinals = pack(f"<{len(run)}I", *(body.ordinal for body in run))
+        yield RequestBlock(first, len(run), ordinals + encode_requests([body.payload for body in run]))
+        first += len(run)
+
+
+def decode_superseded(block: RequestBlock) -> list[Body]:
+    """Return the bodies of a block of replaced ones.
+
+    Raises:
+        CorruptLogError: the block is not what was written.
+    """
+    size = 4 * block.rows
+    payloads = decode_requests(block._replace(data=block.data[size:]))
+    return list(map(Body, unpack_from(f"<{block.rows}I", block.data), payloads))
+
+
+def without_body(payload: RequestPayload) -> RequestPayload:
+    """Return what is left of a request that is redacted: its custom_id, which the log has, too."""
+    return RequestPayload(NO_SALT, b"", b"", b"", False, payload.custom_id)
+
+
+def without_row(payload: ResultPayload) -> ResultPayload:
+    """Return what is left of a result row that is redacted."""
+    return ResultPayload(payload.ordinal, NO_SALT, b"")
+
+
+def is_redacted(payload: RequestPayload | ResultPayload) -> bool:
+    """Return whether nothing is left of a payload: no body is empty, and no salt is zero by chance."""
+    return payload.salt == NO_SALT and not (payload.params if isinstance(payload, RequestPayload) else payload.row)
 
 
 def encode_results(rows: Sequence[ResultPayload]) -> bytes:

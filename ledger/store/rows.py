@@ -14,10 +14,10 @@ from typing import Any
 from zlib import crc32
 
 from ledger.core.errors import CorruptLogError
-from ledger.ports import Head, Recorded, RequestBlock, RequestPayload, ResultBlock, ResultPayload
+from ledger.ports import Body, Head, Recorded, RequestBlock, RequestPayload, ResultBlock, ResultPayload
 from ledger.store import faults
 from ledger.store.chain import GENESIS
-from ledger.store.payloads import decode_requests, decode_results
+from ledger.store.payloads import decode_requests, decode_results, decode_superseded
 
 _PAGE_ROWS = 1000
 _PARAMETERS = 500
@@ -82,6 +82,17 @@ class StoredRows:
                 first, count, _ = block
                 rows = decode_requests(block)
             yield rows[ordinal - first]
+
+    def superseded_payloads(self) -> Iterator[Body]:
+        """Yield the bodies that were replaced, in the order of the events that replaced them.
+
+        Raises:
+            CorruptLogError: a block is not what was written.
+        """
+        for (first,) in self._select("SELECT first FROM superseded_block ORDER BY first"):
+            query = "SELECT first, count, data FROM superseded_block WHERE first = ?"
+            for row in self._select(query, (first,)):
+                yield from decode_superseded(RequestBlock(*row))
 
     def result_payloads(self, chunk: int) -> Iterator[ResultPayload]:
         """Yield the stored rows of a chunk in ascending order of ordinal, of equal ones the one stored first.

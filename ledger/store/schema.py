@@ -40,6 +40,11 @@ MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
                 count INTEGER NOT NULL,
                 data  BLOB NOT NULL
             ) STRICT""",
+            """CREATE TABLE superseded_block (
+                first INTEGER PRIMARY KEY,
+                count INTEGER NOT NULL,
+                data  BLOB NOT NULL
+            ) STRICT""",
             """CREATE TABLE result_block (
                 id    INTEGER PRIMARY KEY,
                 chunk INTEGER NOT NULL,

@@ -12,7 +12,7 @@ opened anew, by a process that reads what is there.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -28,8 +28,8 @@ from ledger.core.errors import (
     UsageError,
 )
 from ledger.core.events import AnyEvent, LedgerRecovered
-from ledger.ports import Head, RequestBlock, ResultBlock
-from ledger.store import faults, schema
+from ledger.ports import Body, Head, RequestBlock, ResultBlock
+from ledger.store import faults, rewriting, schema
 from ledger.store.chain import CHAIN_VERSION, chained, link
 from ledger.store.filesystem import require_local_disk
 from ledger.store.lease import HeadRecord, Lease, Standing, read_head, standing
@@ -239,12 +239,22 @@ class SqliteLog(StoredRows):
             ValueError: blocks of requests are not consecutive; nothing was stored.
             DiskError: nothing of it was stored, or it cannot be known; stop before the next effect.
         """
+        return self._append(events, at, requests, results)
+
+    def _append(
+        self,
+        events: Sequence[AnyEvent],
+        at: int,
+        requests: Sequence[RequestBlock],
+        results: Sequence[ResultBlock],
+        change: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> Head:
         lease = self._require_usable()
         ledger_id, rows = chained(self._id, self._head, events, at)
         next_ordinal = require_consecutive(requests, self._next_ordinal)
         head = Head(rows[-1][0], rows[-1][4], self._head.epoch) if rows else self._head
         try:
-            self._transact(ledger_id, head, rows, requests, results)
+            self._transact(ledger_id, head, rows, requests, results, change)
             self._id, self._head, self._next_ordinal = ledger_id, head, next_ordinal
             if any(isinstance(event, LedgerRecovered) for event in events):
                 self.needs_recovery = ""
@@ -255,6 +265,38 @@ class SqliteLog(StoredRows):
             raise
         return head
 
+    def rewrite(
+        self, events: Sequence[AnyEvent], at: int, amended: Sequence[Body] = (), redacted: Collection[int] = ()
+    ) -> Head:
+        """Store events and change payloads in one durable transaction; see the port."""
+
+        def change(connection: sqlite3.Connection) -> None:
+            if amended:
+                rewriting.amend(connection, amended)
+            if redacted:
+                rewriting.redact(connection, redacted)
+
+        return self._append(events, at, (), (), change)
+
+    def forget(self) -> None:
+        """Leave nothing in the ``-wal`` of what was deleted.
+
+        Raises:
+            LockedError: somebody reads the ledger, for whom the ``-wal`` is kept.
+            DiskError: it could not be done.
+        """
+        self._require_usable()
+        try:
+            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as problem:
+            raise faults.of_sqlite(problem, self.path) from problem
+        if busy:
+            raise LockedError(
+                "another process reads this ledger: what was deleted is still in its -wal file",
+                where=str(self.path),
+                next="end that process, and give the same command again",
+            )
+
     def _transact(
         self,
         ledger_id: str,
@@ -262,6 +304,7 @@ class SqliteLog(StoredRows):
         rows: list[tuple[int, int, str, bytes, bytes]],
         requests: Sequence[RequestBlock],
         results: Sequence[ResultBlock],
+        change: Callable[[sqlite3.Connection], None] | None,
     ) -> None:
         connection = self._connection
         try:
@@ -278,6 +321,8 @@ class SqliteLog(StoredRows):
                 connection.executemany("INSERT INTO request_block VALUES (?, ?, ?)", requests)
             if results:
                 connection.executemany("INSERT INTO result_block VALUES (NULL, ?, ?, ?, ?, ?)", results)
+            if change is not None:
+                change(connection)
             connection.execute("COMMIT")
         except BaseException as problem:
             self._roll_back()
@@ -290,7 +335,7 @@ class SqliteLog(StoredRows):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
-    def drop_unlogged(self, requests: int, results: Mapping[int, int]) -> None:
+    def drop_unlogged(self, requests: int, results: Mapping[int, int], amended: int = 0) -> None:
         """Delete the blocks that no event speaks of, and make sure that those of the events are there.
 
         Event and payload are committed together. But while somebody reads, SQLite copies some pages of the ``-wal``
@@ -300,6 +345,7 @@ class SqliteLog(StoredRows):
         Args:
             requests: how many requests the log has.
             results: how many stored results it has of each chunk.
+            amended: how many bodies it has replaced.
 
         Raises:
             CorruptLogError: blocks of the log are missing; nothing was deleted.
@@ -325,10 +371,13 @@ class SqliteLog(StoredRows):
             self._connection.executemany("INSERT INTO kept VALUES (?)", kept)
             self._connection.execute("DELETE FROM result_block WHERE id NOT IN (SELECT id FROM kept)")
             self._connection.execute("DROP TABLE kept")
+            rewriting.take_back(self._connection, amended)
             self._connection.execute("COMMIT")
-        except sqlite3.Error as problem:
+        except (sqlite3.Error, CorruptLogError) as problem:
             self._roll_back()
             self._failure = problem
+            if isinstance(problem, CorruptLogError):
+                raise
             raise faults.of_sqlite(problem, self.path) from problem
         self._next_ordinal = self._count_requests()
 

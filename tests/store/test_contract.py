@@ -10,14 +10,14 @@ from typing import TypeAlias
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from samples import AT, OPENED, built, polled, request, result
+from samples import AT, OPENED, built, polled, request, result, salt
 
 from ledger.core.errors import CorruptLogError, IllegalEventError, LockedError
 from ledger.core.events import decode
-from ledger.ports import Head
+from ledger.ports import Body, Head
 from ledger.store.chain import GENESIS, verify_chain
 from ledger.store.memory import MemoryLog
-from ledger.store.payloads import request_blocks, result_blocks
+from ledger.store.payloads import is_redacted, request_blocks, result_blocks
 from ledger.store.sqlite import SqliteLog
 
 AnyLog: TypeAlias = MemoryLog | SqliteLog
@@ -133,6 +133,61 @@ def test_blocks_of_requests_that_overlap_or_leave_a_gap_are_refused_and_nothing_
     assert log.append([built(3)], AT, requests=list(request_blocks(3, [request(3)]))).position == 5
 
 
+def amended(ordinal: int, text: bytes) -> Body:
+    return Body(ordinal, request(ordinal)._replace(params=text, salt=salt(1000 + ordinal)))
+
+
+def stored(log: AnyLog, count: int = 200) -> AnyLog:
+    events = [OPENED, *map(built, range(count))]
+    log.append(
+        events,
+        AT,
+        requests=list(request_blocks(0, map(request, range(count)))),
+        results=list(result_blocks(1, map(result, range(0, count, 2)))),
+    )
+    return log
+
+
+def test_bodies_that_are_replaced_are_kept_in_the_order_of_their_events(log: AnyLog, reopen: Reopen) -> None:
+    stored(log)
+    large = amended(3, b'"%s"' % (b"x" * 300_000))
+    log.rewrite([polled(1)], AT, [amended(130, b'"a"'), large])
+    log.rewrite([polled(2)], AT, [amended(3, b'"b"'), amended(0, b'"c"'), amended(3, b'"d"')])
+    log = reopen(log)
+    newest = {130: amended(130, b'"a"'), 3: amended(3, b'"d"'), 0: amended(0, b'"c"')}
+    expected = [newest[o].payload if o in newest else request(o) for o in range(200)]
+    assert list(log.request_payloads(range(200))) == expected
+    kept = [Body(130, request(130)), Body(3, request(3)), large, Body(0, request(0)), amended(3, b'"b"')]
+    assert list(log.superseded_payloads()) == kept
+    assert [decode(row.type_name, row.data) for row in log.read(201)] == [polled(1), polled(2)]
+    assert list(verify_chain(log)) == []
+
+
+def test_what_is_redacted_is_gone_and_all_else_stays(log: AnyLog, reopen: Reopen) -> None:
+    stored(log)
+    log.rewrite([polled(1)], AT, [amended(7, b'"a"'), amended(8, b'"b"')])
+    log.rewrite([polled(2)], AT, redacted={8, 100, 101})
+    log = reopen(log)
+    payloads = list(log.request_payloads(range(200)))
+    assert [ordinal for ordinal, payload in enumerate(payloads) if is_redacted(payload)] == [8, 100, 101]
+    assert [payload.custom_id for payload in payloads] == [request(o).custom_id for o in range(200)]
+    assert payloads[7] == amended(7, b'"a"').payload
+    assert [(body.ordinal, is_redacted(body.payload)) for body in log.superseded_payloads()] == [(7, False), (8, True)]
+    rows = list(log.result_payloads(1))
+    assert [row.ordinal for row in rows if is_redacted(row)] == [8, 100]
+    assert [row for row in rows if not is_redacted(row)] == [result(o) for o in range(0, 200, 2) if o not in (8, 100)]
+
+
+def test_a_body_that_is_not_there_cannot_be_replaced_and_nothing_is_stored(log: AnyLog, reopen: Reopen) -> None:
+    stored(log, 3)
+    with pytest.raises(CorruptLogError, match="request 3: the body of a request is not stored"):
+        log.rewrite([polled(1)], AT, [amended(0, b'"a"'), amended(3, b'"b"')])
+    log = reopen(log)
+    assert log.head.position == 4
+    assert list(log.request_payloads(range(3))) == [request(o) for o in range(3)]
+    assert list(log.superseded_payloads()) == []
+
+
 def test_a_request_that_was_never_stored_is_named(log: AnyLog) -> None:
     log.append([OPENED, built(0)], AT, requests=list(request_blocks(0, [request(0)])))
     with pytest.raises(CorruptLogError, match="request 1: the body of a request is not stored"):
@@ -204,3 +259,25 @@ def test_a_memory_disk_cut_back_holds_what_was_there_then() -> None:
     assert list(earlier.result_payloads(1)) == []
     assert earlier.load_snapshot() is None
     assert MemoryLog(log.disk.cut(0)).ledger_id == ""
+
+
+def test_a_memory_disk_cut_back_has_the_bodies_of_then() -> None:
+    log = MemoryLog()
+    stored(log, 3)
+    position = log.head.position
+    log.rewrite([polled(1)], AT, [amended(1, b'"a"')])
+    assert list(MemoryLog(log.disk.cut(position)).request_payloads([1])) == [request(1)]
+    assert list(MemoryLog(log.disk.cut(position)).superseded_payloads()) == []
+
+
+def test_amendments_that_the_log_does_not_know_of_are_taken_back(tmp_path: Path) -> None:
+    with SqliteLog.create(tmp_path / "items.ledger") as log:
+        stored(log)
+        log.rewrite([polled(1)], AT, [amended(3, b'"a"')])
+        log.rewrite([polled(2)], AT, [amended(3, b'"b"'), amended(70, b'"c"'), amended(3, b'"d"')])
+        log.drop_unlogged(200, {1: 100}, 1)
+        now = list(log.request_payloads(range(200)))
+        assert now == [amended(3, b'"a"').payload if o == 3 else request(o) for o in range(200)]
+        assert list(log.superseded_payloads()) == [Body(3, request(3))]
+        log.rewrite([polled(3)], AT, [amended(0, b'"e"')])
+        assert list(log.superseded_payloads()) == [Body(3, request(3)), Body(0, request(0))]
