@@ -31,7 +31,7 @@ SCRIPTED: dict[str, Callable[[Path], None]] = {
     "hostile": histories.hostile,
     "slow": histories.one_slow_batch,
     "days": histories.five_days,
-    "many": lambda path: histories.many_batches(path, 120, 3),
+    "many": lambda path: histories.many_batches(path, 80, 3),
 }
 
 

@@ -106,21 +106,28 @@ class Script:
 
     # ── a batch ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def seal(self, at: int, first: int, end: int, cause: Any = "fresh") -> int:
+    def seal(self, at: int, first: int, end: int) -> int:
         """Requests are put into a chunk; returns its number."""
-        return self._seal(at, [first, end], cause)
+        return self._seal(at, [[first, end]], "fresh")[0]
+
+    def seal_all(self, at: int, first: int, end: int, size: int) -> list[int]:
+        """Requests are put into chunks of a size; returns their numbers."""
+        return self._seal(at, [[low, min(low + size, end)] for low in range(first, end, size)], "fresh")
 
     def seal_retries(self, at: int) -> int:
         """All that is to be asked again is put into a chunk; returns its number."""
-        return self._seal(at, self.state.retries[0].dump(), "retry")
+        return self._seal(at, [self.state.retries[0].dump()], "retry")[0]
 
-    def _seal(self, at: int, ranges: list[int], cause: Any) -> int:
-        members = list(ordinals(ranges))
-        size = body_size_bytes(sum(self.state.columns.size_bytes[ordinal] for ordinal in members), len(members))
-        number = self.state.next_chunk
-        sealed = e.ChunkSealed(chunk=number, ranges=ranges, requests=len(members), size_bytes=size, cause=cause)
-        self.tell(at, sealed)
-        return number
+    def _seal(self, at: int, chunks: list[list[int]], cause: Any) -> list[int]:
+        sealed = []
+        for number, ranges in enumerate(chunks, self.state.next_chunk):
+            members = list(ordinals(ranges))
+            size = body_size_bytes(sum(self.state.columns.size_bytes[ordinal] for ordinal in members), len(members))
+            sealed.append(
+                e.ChunkSealed(chunk=number, ranges=ranges, requests=len(members), size_bytes=size, cause=cause)
+            )
+        self.tell(at, *sealed)
+        return [event.chunk for event in sealed]
 
     def prepare(self, at: int, chunk: int) -> int:
         """The submission of a chunk begins; returns its number."""
@@ -253,7 +260,7 @@ def one_slow_batch(path: Path) -> None:
     """Forty batches of which one takes nearly a day, all others within the hour; 1% of errors, which are retried."""
     script = Script(path)
     script.take_in(SECOND, [f"item-{number}" for number in range(2_000)], took=3 * SECOND)
-    chunks = [script.seal(5 * SECOND, first, first + 50) for first in range(0, 2_000, 50)]
+    chunks = script.seal_all(5 * SECOND, 0, 2_000, 50)
     random = Random(7)
     odd = {chunk: {(chunk - 1) * 50 + 7: "overloaded_error"} for chunk in chunks if chunk % 2}
     plan = [(chunk, (6 + 2 * chunk) * SECOND, int(random.uniform(8, 40) * MINUTE), 20 * SECOND) for chunk in chunks]
@@ -269,7 +276,7 @@ def five_days(path: Path) -> None:
     """Killed in the middle of a submission, found again three days later, paused once; five days in all."""
     script = Script(path, policy=e.Policy(settle_us=900 * SECOND))
     script.take_in(SECOND, [f"doc-{number:05}" for number in range(3_000)], took=8 * SECOND)
-    chunks = [script.seal(10 * SECOND, first, first + 200) for first in range(0, 3_000, 200)]
+    chunks = script.seal_all(10 * SECOND, 0, 3_000, 200)
     last = interleaved(script, [(n, n * 40 * SECOND, (10 + 5 * n) * MINUTE, MINUTE) for n in chunks[:6]])
     script.prepare(last + MINUTE, chunks[6])
     begin = last + 3 * DAY
@@ -313,8 +320,7 @@ def many_batches(path: Path, batches: int, size: int) -> None:
         served = int(random.lognormvariate(6.2, 0.6) * SECOND)
         steps += [(at, 0, chunk), (at + SECOND + served, 1, chunk), (at + 40 * SECOND + served, 2, chunk)]
         free[slot] = at + 45 * SECOND + served
-    for chunk in range(batches):
-        script.seal(25 * SECOND, chunk * size, (chunk + 1) * size)
+    script.seal_all(25 * SECOND, 0, batches * size, size)
     for at, step, chunk in sorted(steps):
         if step == 0:
             script.submit(at, chunk)

@@ -138,10 +138,10 @@ def test_many_batches_are_counted_in_areas_and_some_of_them_drawn(ledgers: dict[
     found = gather(ledgers["many"], with_audit=False, with_examples=True, made_at=MADE_AT).timeline
     assert 40 <= len(found.rows) <= 72
     assert [area.kind for area in found.areas] == ["fetch", "wait", "run", "send"]
-    assert "of 120 batches" in found.clipped
+    assert "of 80 batches" in found.clipped
     numbers = [int(row.label) for row in found.rows]
     assert numbers == sorted(numbers)
-    assert (numbers[0], numbers[-1]) == (1, 120)
+    assert (numbers[0], numbers[-1]) == (1, 80)
 
 
 def test_money_adds_up_to_the_costs_of_the_ledger(ledgers: dict[str, Path]) -> None:
