@@ -77,7 +77,7 @@ def _charges(charges: ChargeReport) -> str:
             )
             for row in of_model
         ]
-    header = ("charged, of all the workspace", "tokens", "amount", "a million", "of standard")
+    header = ("charged, in whole UTC days", "tokens", "amount", "a million", "of standard")
     return table(rows, "lrrrr", header=header)
 
 
@@ -120,7 +120,7 @@ def _place(found: TrueUp) -> Iterable[str]:
 def _charged(charges: ChargeReport) -> Iterable[str]:
     match charges.verdict:
         case "confirmed":
-            yield f"batch discount: charged at the recorded batch prices on {', '.join(charges.days)}"
+            yield "batch discount: charged at the recorded batch prices"
         case "missing":
             yield "batch discount: NOT GIVEN on all of it: the service charged more than the recorded batch prices"
         case "cheaper":

@@ -15,7 +15,7 @@ import msgspec
 
 from ledger.core.columns import ordinals, pairs
 from ledger.core.costs import CostGroup
-from ledger.core.prices import Usage
+from ledger.core.prices import TIER_BATCH, Usage
 from ledger.core.spending import MIXED
 from ledger.core.state import RunState
 from ledger.core.units import MICROSECONDS_PER_SECOND, format_duration
@@ -108,6 +108,12 @@ def _more(
         tokens = sum(usage.prompt_tokens + usage.output_tokens for usage in free.values())
         text = f"{tokens:,} tokens of results that cost nothing (refusals before any output) may be counted"
         yield Reason(code="free", side="more", explains=_covers(free, rows), text=text)
+    if not state.workspace:
+        text = "the ledger's workspace is not known: usage of the whole organization was taken for it"
+        yield Reason(code="organization", side="more", explains=True, text=text)
+    for tier in sorted({group.tier for group in groups if group.billed} - {"", TIER_BATCH}):
+        text = f"some results have the tier {tier}, and ordinary calls of the workspace are counted with it, too"
+        yield Reason(code="ordinary_calls", side="more", explains=True, text=text)
     if others is None:
         text = "whether other batches of the workspace were open was not asked: that takes its ordinary key"
         yield Reason(code="others_unknown", side="more", explains=False, text=text)

@@ -7,7 +7,7 @@ is counted is documented nowhere, and with all of that time it does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
@@ -26,11 +26,11 @@ Width: TypeAlias = Literal["1m", "1h", "1d"]
 
 _SLACK_US = 300 * MICROSECONDS_PER_SECOND  # what is counted when it is written down, not when it happened
 _OPEN_AT_MOST_US = DAY_US + _SLACK_US  # a batch expires 24 hours after its creation (batch guide)
-_WIDTHS: tuple[tuple[Width, int, int], ...] = (
-    ("1m", 60 * MICROSECONDS_PER_SECOND, DAY_US),
-    ("1h", 3600 * MICROSECONDS_PER_SECOND, 31 * DAY_US),
-    ("1d", DAY_US, 0),
-)
+_MINUTE_US = 60 * MICROSECONDS_PER_SECOND
+WIDTHS_US: Mapping[Width, int] = {"1m": _MINUTE_US, "1h": 60 * _MINUTE_US, "1d": DAY_US}
+"""What a bucket of each width lasts, in microseconds."""
+
+_FINEST_FOR_US: Mapping[Width, int] = {"1m": DAY_US, "1h": 31 * DAY_US}  # a page of minutes is a day (reference, limit)
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,8 +97,9 @@ def window_of(state: RunState, now: int) -> Window | None:
     if not spans:
         return None
     since, until = spans[0].since, spans[-1].until
-    name, width = next((name, width) for name, width, most in _WIDTHS if not most or until - since <= most)
-    return Window(tuple(spans), name, since - since % width, until - until % width + width)
+    width: Width = next((name for name, most in _FINEST_FOR_US.items() if until - since <= most), "1d")
+    lasts = WIDTHS_US[width]
+    return Window(tuple(spans), width, since - since % lasts, until - until % lasts + lasts)
 
 
 def last_end_of(state: RunState, now: int) -> int:
@@ -110,7 +111,7 @@ def _span_of(chunk: Chunk, has_twin: bool, now: int) -> Span | None:
     """Return when batches of a chunk may have been open: all of them, also those that were taken for never accepted."""
     instants = [chunk.created_at or chunk.sent_at, *(sent.server_date for sent in chunk.presumed_absent)]
     since = min((at for at in instants if at), default=0)
-    if not since or not (chunk.batch or chunk.status in ("released", "uncertain")):
+    if not since or not (chunk.batch or chunk.presumed_absent or chunk.status in ("released", "uncertain")):
         return None
     is_alone = chunk.batch and not has_twin and not chunk.presumed_absent
     until = chunk.ended_at + _SLACK_US if is_alone and chunk.ended_at else max(instants) + _OPEN_AT_MOST_US

@@ -21,7 +21,7 @@ from ledger.core.charged import CostLine
 from ledger.core.errors import LedgerError, ServiceError, UsageError
 from ledger.core.prices import EXACT, Usage
 from ledger.core.units import format_instant, parse_instant
-from ledger.core.usagereport import Kind, UsageRow, Width
+from ledger.core.usagereport import WIDTHS_US, Kind, UsageRow, Width
 
 if TYPE_CHECKING:
     import httpx2
@@ -195,9 +195,12 @@ class AdminReports:
         return tuple(lines)
 
     def _buckets(self, path: str, since: int, until: int, width: Width, groups: tuple[str, ...]) -> Iterator[_Bucket]:
+        lasts = WIDTHS_US[width]
+        since, until = since - since % lasts, until + -until % lasts
+        # "Buckets that end before" an instant are returned: whether one that ends at it is, it does not say.
         query = [
             ("starting_at", format_instant(since)),
-            ("ending_at", format_instant(until)),
+            ("ending_at", format_instant(until + lasts)),
             ("bucket_width", width),
             ("limit", str(_BUCKETS_AT_MOST[width])),
             *(("group_by[]", group) for group in groups),
@@ -205,7 +208,7 @@ class AdminReports:
         page: list[tuple[str, str]] = []
         for _ in range(_PAGES_AT_MOST):
             report = _decoded(_decode_report, self._get(path, query + page))
-            yield from report.data
+            yield from (bucket for bucket in report.data if since <= _instant(bucket.starting_at) < until)
             if not report.has_more or not report.next_page or page == [("page", report.next_page)]:
                 return
             page = [("page", report.next_page)]
@@ -277,11 +280,18 @@ def _decoded(decode: Callable[..., Any], data: bytes | msgspec.Raw) -> Any:
         raise ServiceError("a report of the service cannot be read", why=str(problem)) from problem
 
 
+def _instant(text: str) -> int:
+    try:
+        return parse_instant(text)
+    except ValueError as problem:
+        raise ServiceError("a report of the service cannot be read", why=f"an instant is {text!r}") from problem
+
+
 def _usage_row(bucket: _Bucket, body: _UsageBody) -> UsageRow:
     cache, tools = body.cache_creation or _CacheBody(), body.server_tool_use or _ToolsBody()
     return UsageRow(
-        starts_at=parse_instant(bucket.starting_at),
-        ends_at=parse_instant(bucket.ending_at),
+        starts_at=_instant(bucket.starting_at),
+        ends_at=_instant(bucket.ending_at),
         workspace=body.workspace_id or "",
         model=body.model or "",
         tier=body.service_tier or "",
@@ -305,7 +315,7 @@ def _cost_line(bucket: _Bucket, body: _CostBody, kind: Kind) -> CostLine:
     if body.currency != "USD":
         raise ServiceError(f"the cost report is in {body.currency}, not in USD")
     return CostLine(
-        starts_at=parse_instant(bucket.starting_at),
+        starts_at=_instant(bucket.starting_at),
         workspace=body.workspace_id or "",
         model=body.model or "",
         tier=body.service_tier or "",

@@ -59,8 +59,7 @@ def reconcile(*options: str, key: str = KEY) -> Result:
 
 
 def timeless(text: str) -> str:
-    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\dZ? to \d{4}-\d\d-\d\dT\d\d:\d\dZ", "THEN to THEN", text)
-    return re.sub(r"on [\d, -]+$", "on TODAY", re.sub(r" {2,}", "  ", text), flags=re.MULTILINE)
+    return re.sub(r" {2,}", "  ", re.sub(r"\S+Z to \S+Z", "THEN to THEN", text))
 
 
 def unwrapped(result: Result) -> str:
@@ -78,13 +77,13 @@ claude-haiku-4-5
   input  80  80  0
   output  198  198  0
 
-charged, of all the workspace  tokens  amount  a million  of standard
+charged, in whole UTC days  tokens  amount  a million  of standard
 claude-haiku-4-5
   input  80  $0.000040  $0.5000  too little
   output  198  $0.000495  $2.5000  50.0%
 
 usage: the service counts exactly what the ledger recorded
-batch discount: charged at the recorded batch prices on TODAY
+batch discount: charged at the recorded batch prices
 money: $0.000535 charged for tokens, $0.000535 recorded: equal to the cent
 """
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mixing import MixedWorld, mixed_requests, params
-from running import MINUTE, PRICES, SECOND
+from running import MINUTE, PRICES, SECOND, START
 
 from ledger.core.costs import cost_report
 from ledger.core.prices import PriceTable, Usage
@@ -235,6 +235,28 @@ def test_a_batch_that_was_taken_for_never_accepted_is_looked_for_in_the_reports(
     assert codes(found) == {"absent": True, "no_others": False}
 
 
+def test_a_ledger_whose_workspace_is_not_known_is_held_against_the_organization() -> None:
+    stranger = Fault(operation="create", kind="stranger", call=1, requests=50)
+    world = ran(stranger, requests=[(params("claude-haiku-4-5", "Say one."), 0)])
+    state = world.state()
+    state.workspace = ""
+    found = compared(world, state, world.clock.at + HOUR, gateway=None)
+    assert (found.place, found.verdict) == ("unknown", "explained")
+    assert codes(found) == {"organization": True, "others_unknown": False}
+
+
+def test_ordinary_calls_explain_more_where_the_service_gave_no_batch_tier() -> None:
+    world = ran()
+    state = world.state()
+    state.spent = {(*key[:3], "standard", *key[4:]): numbers for key, numbers in state.spent.items()}
+    reports = Edited(world, tier="standard")
+    assert compared(world, state, world.clock.at + HOUR, reports=reports).verdict == "equal"
+    (row,) = reports.usage(START, START + DAY_US, "1d")[:1]
+    reports = Edited(world, tier="standard", usage=row.usage + Usage(input_tokens=1_000))
+    found = compared(world, state, world.clock.at, reports=reports)
+    assert (found.verdict, codes(found)) == ("explained", {"ordinary_calls": True, "no_others": False})
+
+
 # ── the service counts less ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -347,6 +369,23 @@ def test_buckets_between_two_batches_are_left_out() -> None:
     assert window.holds(row)
     between = chunk.created_at + 30 * MINUTE
     assert not window.holds(msgspec.structs.replace(row, starts_at=between, ends_at=between + MINUTE))
+
+
+def test_a_submission_that_was_given_up_is_looked_for_before_it_is_repeated() -> None:
+    world = ran()
+    state = world.state()
+    (chunk,) = state.chunks.values()
+    assert chunk.prepared is not None
+    earlier = chunk.created_at - HOUR
+    absent = msgspec.structs.replace(chunk.prepared, server_date=earlier)
+    state.chunks[1] = msgspec.structs.replace(
+        chunk, status="sealed", batch="", created_at=0, sent_at=0, ended_at=0, presumed_absent=(absent,)
+    )
+    window = window_of(state, world.clock.at + 9 * DAY_US)
+    assert window is not None
+    ((since, until),) = window.spans
+    assert since == earlier
+    assert until >= earlier + DAY_US
 
 
 def test_others_is_nobody_where_the_list_is_empty_but_for_ours() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ledger.core.errors import ServiceError, UsageError
 from ledger.core.prices import Usage
-from ledger.core.units import DAY_US
+from ledger.core.units import DAY_US, parse_instant
 from ledger.service.reports import AdminReports, read_admin_key
 from ledger.service.simulator.faults import Fault, Faults
 from ledger.service.simulator.http import serve
@@ -63,6 +63,24 @@ def test_a_range_is_read_page_by_page_to_its_end() -> None:
     assert abs(sum((line.amount_usd for line in costs), Decimal(0)) - charged) < Decimal("0.00001")
 
 
+def test_a_bucket_more_is_asked_for_and_only_what_was_wanted_is_kept() -> None:
+    """Whether a bucket that ends at the end asked for is returned is not documented."""
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.params["ending_at"])
+        bucket = '{"starting_at":"2026-11-%d","ending_at":"2026-11-%d","results":[%s]}'
+        row = '{"uncached_input_tokens":1,"output_tokens":1}'
+        buckets = ",".join(bucket % (day, day + 1, row) for day in (21, 22, 23, 24))
+        return httpx2.Response(200, text=f'{{"data":[{buckets}]}}')
+
+    client = httpx2.Client(transport=httpx2.MockTransport(answer))
+    since = parse_instant("2026-11-22")
+    rows = AdminReports(KEY, base_url="http://service", http_client=client).usage(since, since + 2 * DAY_US, "1d")
+    assert asked == ["2026-11-25T00:00:00Z"]
+    assert [row.starts_at for row in rows] == [since, since + DAY_US]
+
+
 def test_what_passes_is_asked_again_with_the_wait_that_the_service_names() -> None:
     limited = Fault(operation="report", kind="refuse", call=1, error="rate_limit", retry_after_seconds=7)
     dropped = Fault(operation="report", kind="drop", call=2)
@@ -112,6 +130,7 @@ def day_of(rows: bytes) -> bytes:
         (b"<html>", "cannot be read"),
         (b'{"data": [{}]}', "cannot be read"),
         (day_of(b"1"), "cannot be read"),
+        (b'{"data": [{"starting_at": "noon", "ending_at": "2026-11-23", "results": []}]}', "cannot be read"),
         (day_of(b'{"amount": "much", "token_type": "output_tokens"}'), "cannot be read"),
         (day_of(b'{"amount": "1", "currency": "EUR", "token_type": "output_tokens"}'), "in EUR"),
     ],
