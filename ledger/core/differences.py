@@ -131,10 +131,14 @@ def _more(
 def _not_recorded(state: RunState, groups: Sequence[CostGroup], rows: Sequence[TokenRow]) -> Iterable[Reason]:
     """Yield what may have been billed to this ledger without it knowing how much; its bound must cover the rows."""
     mixed = {group.batch for group in groups if group.model == MIXED}
-    twins = [
-        twin
-        for twin in (*state.twins.values(), *state.acknowledged.values())
-        if twin.usage is None or twin.batch in mixed
+    found = (*state.twins.values(), *state.acknowledged.values())
+    twins = [twin for twin in found if twin.usage is None or twin.batch in mixed]
+    known_submissions = {(twin.chunk, twin.submission) for twin in found}
+    absent: list[Ranges] = [
+        state.chunks[sent.chunk].ranges
+        for chunk in state.chunks.values()
+        for sent in chunk.presumed_absent
+        if (sent.chunk, sent.submission) not in known_submissions
     ]
     facts: tuple[tuple[str, list[Ranges], str], ...] = (
         (
@@ -148,11 +152,7 @@ def _not_recorded(state: RunState, groups: Sequence[CostGroup], rows: Sequence[T
             "sent, and whether they arrived is in doubt",
         ),
         ("twins", [state.chunks[twin.chunk].ranges for twin in twins], "answered again, in second batches"),
-        (
-            "absent",
-            [chunk.ranges for chunk in state.chunks.values() for _ in chunk.presumed_absent],
-            "sent before, in batches that were taken for never accepted",
-        ),
+        ("absent", absent, "sent before, in batches that were taken for never accepted"),
         ("lost", [state.unmetered], "without a result, lost or missing: they may have been billed unseen"),
     )
     known = [(code, members, text) for code, members, text in facts if any(members)]

@@ -37,7 +37,7 @@ _BUCKETS_AT_MOST: Mapping[str, int] = {"1m": 1440, "1h": 168, "1d": 31}
 _ATTEMPTS = 4
 _WAIT_SECONDS_AT_MOST = 60.0
 _READ_SECONDS = 60.0
-_PAGES_AT_MOST = 10_000
+_PAGES_AT_MOST = 1_000  # of days: 85 years
 _KEY_PAGE = "https://platform.claude.com/settings/admin-keys"
 _TOKEN_TYPES: Mapping[str, Kind] = {
     "uncached_input_tokens": "input",
@@ -209,9 +209,10 @@ class AdminReports:
         for _ in range(_PAGES_AT_MOST):
             report = _decoded(_decode_report, self._get(path, query + page))
             yield from (bucket for bucket in report.data if since <= _instant(bucket.starting_at) < until)
-            if not report.has_more or not report.next_page or page == [("page", report.next_page)]:
+            if not report.has_more or not report.next_page:
                 return
             page = [("page", report.next_page)]
+        raise ServiceError("a report of the service has no end", why=f"it has more than {_PAGES_AT_MOST:,} pages")
 
     def _get(self, path: str, query: Sequence[tuple[str, str]]) -> bytes:
         for attempt in range(1, _ATTEMPTS + 1):

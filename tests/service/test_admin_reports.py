@@ -140,6 +140,11 @@ def test_what_cannot_be_read_is_said_and_not_counted(body: bytes, what: str) -> 
         answering(200, body).costs(START, START + DAY_US)
 
 
+def test_a_report_without_an_end_is_given_up() -> None:
+    with pytest.raises(ServiceError, match="has no end"):
+        answering(200, b'{"data": [], "has_more": true, "next_page": "again"}').costs(START, START + DAY_US)
+
+
 def test_an_individual_account_has_no_reports() -> None:
     with pytest.raises(ServiceError) as raised:
         answering(404, b"{}").usage(START, START + DAY_US, "1d")
