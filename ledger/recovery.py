@@ -23,7 +23,7 @@ from ledger.core.columns import IN_CHUNK, ordinals, to_ranges
 from ledger.core.errors import PausedError
 from ledger.core.reconcile import LISTING_MARGIN_US
 from ledger.core.reopening import reopened_for_recovery
-from ledger.core.state import TERMINAL, RunState
+from ledger.core.state import TERMINAL, Chunk, RunState
 from ledger.core.units import DAY_US, MICROSECONDS_PER_SECOND
 from ledger.files.lines import split_lines
 from ledger.perform import PAGE_BATCHES
@@ -287,7 +287,15 @@ def _adopt(state: RunState, claim: _Claim) -> Sequence[e.AnyEvent]:
     chunk = state.chunks.get(claim.chunk)
     if chunk is None:
         return [*_undone(state, claim), *_asked_again(state, claim), _sealed(state, claim), adopted]
-    if not set(claim.ordinals) <= set(ordinals(chunk.ranges)) or chunk.status not in ("sealed", "uncertain"):
+    is_its_own = set(claim.ordinals) <= set(ordinals(chunk.ranges))
+    if is_its_own and _is_provisional(state, chunk):
+        # Taken up for its size. That this one bears the chunk's own code proves that the other was somebody else's.
+        why = f"batch {seen.batch} bears the code of this chunk"
+        return [
+            e.BatchDisowned(chunk=chunk.chunk, submission=chunk.submission, batch=chunk.batch, why=why),
+            adopted,
+        ]
+    if not is_its_own or chunk.status not in ("sealed", "uncertain"):
         # Both the log and the workspace went on from the same point: a second copy of the ledger was at work.
         twin = e.TwinFound(
             chunk=claim.chunk,
@@ -297,6 +305,11 @@ def _adopt(state: RunState, claim: _Claim) -> Sequence[e.AnyEvent]:
         )
         return [twin]  # not proven yet: its rows are read once more by the run, which weighs what they cost
     return [adopted]
+
+
+def _is_provisional(state: RunState, chunk: Chunk) -> bool:
+    is_claimed = chunk.status in ("submitted", "ended")
+    return is_claimed and not chunk.proven and not any(state.stored[chunk.chunk].values())
 
 
 def _sealed(state: RunState, claim: _Claim) -> e.ChunkSealed:

@@ -380,6 +380,9 @@ class Runner:
                     for submission in range(1, chunk.submission + 1)
                 }
                 twin = state.twins.get(batch) or state.acknowledged.get(batch)
+                if twin is not None:  # a recovery finds some of submissions that the log has forgotten
+                    own = (twin.chunk, twin.submission)
+                    nonces[nonce_of(state.ledger_id, *own)] = own
                 short = state.failures.get(f"weigh:{batch}")
                 inspect = perform.InspectJob(batch, nonces, twin, state.workspace, short.count if short else 0)
                 return lambda: perform.inspect(inspect, tools)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
-from running import SECOND, MortalLog, World, joined_threads, spool
+from running import POLICY, SECOND, MortalLog, World, joined_threads, spool
 
 from ledger.core import events as e
 from ledger.ports import EventLog
@@ -81,3 +82,38 @@ def test_a_recovery_waits_for_batches_that_are_open_longer_than_the_settle_time(
     assert [adopted.by for adopted in world.events(e.BatchAdopted)] == ["recovery"]
     assert world.run() == 0
     assert world.own_batches() == 1
+
+
+STRANGER_TAKEN_FOR_OURS = (
+    Fault(operation="create", call=1, kind="drop", carried_out=False),
+    Fault(operation="create", call=1, kind="stranger"),
+)
+
+
+@pytest.mark.parametrize("part", [1, 2])
+def test_a_log_that_ends_where_a_stranger_was_taken_for_its_own_finds_what_it_sent_after_it(part: int) -> None:
+    """That the chunk was sent again, and accepted, is what the log forgot; it was sent a third time once."""
+    world = whole(["a", "b", "c"], *STRANGER_TAKEN_FOR_OURS)
+    adoption = next(row.position for row in world.disk.rows if row.type_name == "batch_adopted")
+    ends = [row.position for row in world.disk.rows if row.type_name in ("batch_adopted", "batch_disowned")]
+    assert len(ends) >= 2, "the stranger's batch was never disowned"
+    cut_at(world, adoption if part == 1 else ends[1] - 1)
+    recovered(world)
+    assert world.run() == 0
+    bill = world.transport.bill()
+    assert (bill.prompts_accepted_twice, bill.prompts_billed_twice) == (0, 0)
+    assert world.outcomes() == ["ok"] * 3
+    assert not world.state().twins
+
+
+def test_a_canary_of_several_priorities_is_recovered() -> None:
+    """Its items are taken from all lanes, so they leave all lanes."""
+    policy = msgspec.structs.replace(POLICY, canary="always", canary_requests=2)
+    world = World(["a", "b", "c", "d", "e", "f"], policy=policy, priorities=[1, 0, 1, 0, 1, 0])
+    assert world.run() == 0
+    first = next(row.position for row in world.disk.rows if row.type_name == "chunk_sealed")
+    cut_at(world, first - 1)
+    recovered(world)
+    assert world.run() == 0
+    assert world.transport.bill().prompts_billed_twice == 0
+    assert world.outcomes() == ["ok"] * 6

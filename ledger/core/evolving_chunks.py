@@ -70,12 +70,9 @@ def chunk_sealed(state: RunState, position: int, event: e.ChunkSealed) -> None:
         if ordinal >= len(columns) or columns.status[ordinal] != PENDING:
             status = STATUS_NAMES[columns.status[ordinal]] if ordinal < len(columns) else "unknown"
             illegal(position, event, f"request {ordinal} is {status}")
-    if recovered:
-        for lanes in (state.fresh, state.retries):
-            lane_of(lanes, event.priority).remove(set(members))
-    elif event.cause in ("canary", "priming"):  # they are taken from all over the input
+    if recovered or event.cause in ("canary", "priming"):  # these may be from all over the input, and of any priority
         chosen = set(members)
-        for lane in state.fresh.values():
+        for lane in (*state.fresh.values(), *(state.retries.values() if recovered else ())):
             lane.remove(chosen)
     else:
         try:
@@ -340,7 +337,8 @@ def batch_collected(state: RunState, position: int, event: e.BatchCollected) -> 
 
 def batch_deleted(state: RunState, position: int, event: e.BatchDeleted) -> None:
     """Note that the service keeps nothing more of a batch, all of which is stored."""
-    chunk = state.chunks.get(state.batches.get(event.batch, 0))
+    twin = state.acknowledged.get(event.batch) or state.twins.get(event.batch)
+    chunk = state.chunks.get(twin.chunk if twin is not None and twin.proven else state.batches.get(event.batch, 0))
     if chunk is None or chunk.status not in TERMINAL or event.batch in state.deleted:
         illegal(position, event, f"batch {event.batch} is not collected, or was deleted before")
     state.deleted.append(event.batch)
