@@ -4,7 +4,7 @@ Such a line needs no parser. Where ``A + id + B + prompt + C`` is an item, so is
 prompt, as long as both are JSON texts that the checks let through; all else that a request has stays the same. What is
 not exactly like that, and all that may be wrong with anything, is left to `ledger.core.items`.
 
-For a line of 2 KB that is 3 µs instead of 17.
+For a line of 2 KB that is 5 µs instead of 13 (`make bench-hot`).
 """
 
 from __future__ import annotations

@@ -95,3 +95,16 @@ def test_other_items_from_standard_input_are_all_taken_in(monkeypatch: pytest.Mo
         Intake(writer, STDIN).read()
     assert known_ids(writer) == set("abcde")
     assert writer.state.sources[3].deduplicated == 3
+
+
+def test_a_conflict_names_both_lines_wherever_blank_lines_and_repetitions_stand(tmp_path: Path) -> None:
+    """The first of them also where an earlier reading took it in, of a file with lines of its own."""
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    first.write_text(item("a") + "\n" + item("a") + item("b") + item("c") + "\n\n" + item("d"))
+    second.write_text("\n" + item("e") + item("c", "other") + item("d", "other") + item("e", "other"))
+    writer = opened()
+    Intake(writer, str(first)).read()
+    with pytest.raises(BadLinesError) as refused:
+        Intake(writer, str(second)).read()
+    named = [(problem.line, problem.problem.why.split(",")[1]) for problem in refused.value.problems]
+    assert named == [(3, " in line 5"), (4, " in line 8"), (5, " in line 2")]
