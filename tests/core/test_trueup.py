@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mixing import MixedWorld, mixed_requests, params
 from running import MINUTE, PRICES, SECOND, START
 
+from ledger.core.charged import CostLine
 from ledger.core.costs import cost_report
 from ledger.core.prices import PriceTable, Usage
 from ledger.core.spending import cost_groups
@@ -287,6 +288,26 @@ def test_usage_in_another_workspace_explains_less() -> None:
 def test_usage_without_a_workspace_is_that_of_the_default_one() -> None:
     found = reconciled(ran(default_workspace=True))
     assert (found.place, found.verdict, found.charges.verdict) == ("default", "equal", "confirmed")
+
+
+class WithAnother(Reports):
+    """Reports in which another workspace used just as much."""
+
+    def usage(self, *asked: Any) -> tuple[UsageRow, ...]:
+        rows = super().usage(*asked)
+        return (*rows, *(msgspec.structs.replace(row, workspace="wrkspc_other") for row in rows))
+
+    def costs(self, *asked: Any) -> tuple[CostLine, ...]:
+        lines = super().costs(*asked)
+        return (*lines, *(msgspec.structs.replace(line, workspace="wrkspc_other") for line in lines))
+
+
+@pytest.mark.parametrize("is_default", [False, True])
+def test_usage_of_other_workspaces_is_not_the_ledgers(is_default: bool) -> None:
+    world = ran(default_workspace=is_default)
+    found = reconciled(world, reports=WithAnother(world))
+    assert (found.verdict, found.charges.verdict) == ("equal", "confirmed")
+    assert abs(found.charges.charged_usd - world.transport.bill().cost_usd) < Decimal("0.000001")
 
 
 def test_usage_with_another_tier_is_named_and_explains_nothing() -> None:
