@@ -11,11 +11,12 @@ from planted.answering import ANSWERING
 from planted.braking import BRAKING
 from planted.bug import Bug
 from planted.collecting import COLLECTING
+from planted.priming import PRIMING
 from planted.reconciling import RECONCILING
 from planted.reusing import REUSING
 from planted.storing import STORING
 from planted.submitting import SUBMITTING
 
-BUGS = (*SUBMITTING, *RECONCILING, *COLLECTING, *ANSWERING, *STORING, *BRAKING, *REUSING)
+BUGS = (*SUBMITTING, *RECONCILING, *COLLECTING, *ANSWERING, *STORING, *BRAKING, *REUSING, *PRIMING)
 
 __all__ = ["BUGS", "Bug"]
