@@ -34,6 +34,7 @@ def command(
     from ledger.files.export import write_atomically
     from ledger.reading import Reading
 
+    from .memory import MANY_ITEMS, keep_freed_memory
     from .output import say, write_lines
     from .screens.summary import SIMULATED_NOTE
     from .screens.tables import counted
@@ -43,6 +44,8 @@ def command(
     path = find_ledger(ledger_file, operand)
     ledger = Reading(path)
     summary = ledger.summary()
+    if summary.asked >= MANY_ITEMS:
+        keep_freed_memory()
     if failed:
         outcomes = ledger.failed_outcomes()
     lines = ledger.result_lines(outcomes=outcomes, all=everything, raw=raw, join=join)
