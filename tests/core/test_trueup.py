@@ -277,6 +277,22 @@ def test_what_should_be_there_by_now_is_unexplained() -> None:
     assert found.place == "absent"
 
 
+class WithoutSonnet(Reports):
+    """Reports that lack a model."""
+
+    def usage(self, *asked: Any) -> tuple[UsageRow, ...]:
+        return tuple(row for row in super().usage(*asked) if row.model != SONNET)
+
+
+def test_what_explains_more_does_not_explain_less() -> None:
+    stranger = Fault(operation="create", kind="stranger", call=1, requests=50)
+    world = ran(stranger, requests=[*TEXTS, (params("claude-haiku-4-5", "Say one."), 0)])
+    assert reconciled(world).verdict == "explained"
+    found = reconciled(world, reports=WithoutSonnet(world))
+    assert (matches(found), found.verdict) == ({"more", "less"}, "unexplained")
+    assert codes(found) == {"others": True, "not_late": False}
+
+
 def test_usage_in_another_workspace_explains_less() -> None:
     world = ran()
     found = reconciled(world, reports=Edited(world, workspace="wrkspc_other"))
