@@ -13,7 +13,7 @@ import resource, sys
 from ledger_cli.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
-def fill(): blocks = [bytes(1_000_000) for _ in range(10)]
+def fill(): blocks = [b"x" * 1_000_000 for _ in range(10)]
 fill()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10): fill()
