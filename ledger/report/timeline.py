@@ -166,7 +166,7 @@ def _chosen(rows: list[Row]) -> list[Row]:
 
 def _drawn(row: Row, state: RunState, axis: TimeAxis) -> Drawn:
     took = _lasted(row.created, row.ended) if row.ended else ""
-    note = {"retry": "retry", "split": "split", "recovered": "recovered", "canary": "canary"}.get(row.cause, "")
+    note = "" if row.cause == "fresh" else row.cause
     return Drawn(
         label=f"{row.chunk}",
         note=note,
