@@ -13,6 +13,7 @@ from .application import Application
 SECTIONS: dict[str, dict[str, str]] = {
     "Begin": {
         "init": "Write a ledger.toml: what holds where no option says otherwise.",
+        "doctor": "Say whether everything is as a run needs it.",
         "completion": "Write what completes commands and options in your shell.",
     },
     "Run": {

@@ -32,7 +32,8 @@ Without a key, to see how it works: add --simulate.
 _EPILOG = """\b
 Exit codes:
     0  every item is ok, or ended as --accept allows
-    1  finished, and some items are not ok; of verify, costs --reconcile: it differs
+    1  finished, and some items are not ok; of verify, costs --reconcile: it differs;
+       of doctor: something keeps a run from working
     2  the command or the items are wrong; nothing was spent
     3  paused or held: a person is needed
     4  another process is writing this ledger

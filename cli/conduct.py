@@ -25,7 +25,7 @@ from .diagnostics import observer, silence
 from .output import answer, answer_json, is_terminal, say, warn_of_index
 from .progress import LiveProgress, Progress, progress_for
 from .screens.answered import answered_lines
-from .screens.estimate import estimate_screen
+from .screens.estimate import estimate_screen, space_lines
 from .screens.summary import failed_line, summary_screen
 from .screens.tables import counted
 from .signals import stoppable
@@ -160,6 +160,8 @@ def _confirming(
             say(estimate_screen(estimate, preview, batches=len(batches), simulated=is_simulated))
             for line in answered_lines(ledger.answered_before()):
                 say(line)
+        for line in space_lines(ledger.path, estimate):
+            say(line)
         budget = progress.state.budget
         if budget is not None and budget.max_usd and (beyond := unbounded_requests(progress.state)):
             say(

@@ -59,6 +59,7 @@ from ledger.runner import Listener, Runner, Writer
 from ledger.store import faults, inbox
 from ledger.store.copy import copy_ledger
 from ledger.store.lease import read_head
+from ledger.store.space import intake_bytes, require_space
 from ledger.store.sqlite import SqliteLog
 from ledger.summary import Summary, failed_ordinals, request_classes, summarize
 from ledger.troubles import errors_met
@@ -176,6 +177,8 @@ class Ledger(Reading):
         path = STDIN if str(items) == STDIN else str(Path(items).resolve())
         if path != STDIN and not Path(path).is_file():
             raise UsageError(f"there is no file {items}", next="ledger run ITEMS (JSON lines, one item each)")
+        if path != STDIN:
+            require_space(self.path, intake_bytes(Path(path)), "the items")
         with self._service() as (gateway, origin), self._writer(create=origin) as writer:
             _require_origin(writer.state, origin, self.path)
             choose(writer, self.path, today(self._clock), choices)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ledger.core.costs import Estimate, EstimateRow
 from ledger.core.preview import Preview
 from ledger.core.units import format_bytes
+from ledger.store.space import answers_bytes, free_bytes
 
 from .money import usd
 from .preview import preview_lines
@@ -52,3 +55,15 @@ def _row(row: EstimateRow) -> tuple[str, ...]:
         usd(row.cost_usd),
         usd(row.cost_ceiling_usd),
     )
+
+
+def space_lines(ledger: Path, estimate: Estimate) -> list[str]:
+    """Return what is to be said of the disk before anything is sent: nothing, where the answers will fit."""
+    needed = answers_bytes(estimate.total.requests, estimate.total.output_tokens)
+    free = free_bytes(ledger.resolve().parent)
+    if free >= needed:
+        return []
+    return [
+        f"warning: the answers may need {format_bytes(needed)}, and {format_bytes(free)} are free at {ledger}; "
+        "a full disk stops the run and loses nothing"
+    ]

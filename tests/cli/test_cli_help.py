@@ -12,6 +12,7 @@ from commanding import SCRIPT, application, clean_environment, invoke, shell
 
 COMMANDS = [
     "init",
+    "doctor",
     "completion",
     "check",
     "run",
