@@ -27,6 +27,7 @@ AUDITED_EVENTS_AT_MOST = 50_000
 RESULTS_AT_MOST = 1_200_000
 """Of more results only a part is looked at for the distributions of lengths; the report says so."""
 TEXT_CHARACTERS = 240
+REDACTED = "(what came back was deleted: ledger redact)"
 
 
 class Report(NamedTuple):
@@ -129,7 +130,8 @@ class Showing:
             CorruptLogError: a payload is not what was written.
         """
         payload = next(iter(self._log.request_payloads([example.ordinal])))
-        return Shown(_cut(payload.custom_id), _cut(self._words(example)))
+        is_redacted = self._state.columns.is_redacted(example.ordinal)
+        return Shown(_cut(payload.custom_id), REDACTED if is_redacted else _cut(self._words(example)))
 
     def _words(self, example: Example) -> str:
         row = result_row(self._log.path, example.chunk, example.ordinal) if example.chunk else None

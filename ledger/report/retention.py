@@ -1,22 +1,23 @@
-"""How long the service keeps what is not fetched yet: results can be had for 29 days from a batch's creation."""
+"""Until when what: open batches that expire, results that can be had for 29 days, and copies that the service drops."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from ledger.core.deadlines import RETENTION_ALARM_US, RETENTION_US
+from ledger.core.deadlines import EXPIRY_ALARM_US, RETENTION_ALARM_US, RETENTION_US, deadlines
 from ledger.core.state import RunState
 from ledger.core.units import DAY_US
 
-DEADLINES_AT_MOST = 12
+SHOWN_AT_MOST = 12
 
 
-class Deadline(NamedTuple):
-    """A batch whose results are not all stored: until when they can be had, and how much of the time has passed."""
+class Countdown(NamedTuple):
+    """A batch that must end, or be collected, until an instant of the service: how much of the time has passed."""
 
     chunk: int
     batch: str
     requests: int
+    what: str
     until: int
     days_left: float
     percent: float
@@ -24,12 +25,12 @@ class Deadline(NamedTuple):
 
 
 class Retention(NamedTuple):
-    """What is still to be fetched, nearest deadline first; and when the service drops its copies of the rest.
+    """What is still to come in time, nearest first; and when the service drops its copies of the rest.
 
     ``copies_from`` and ``copies_until`` are the first and the last such instant; 0 where nothing was stored yet.
     """
 
-    deadlines: list[Deadline]
+    countdowns: list[Countdown]
     more: int
     stored: int
     copies_from: int
@@ -38,32 +39,29 @@ class Retention(NamedTuple):
 
 def retention(state: RunState, now: int) -> Retention:
     """Return the countdown as of an instant of the service's clock, nearly."""
-    waiting, copies = [], []
-    for chunk in state.chunks.values():
-        if not chunk.created_at:
-            continue
-        until = chunk.created_at + RETENTION_US
-        if chunk.status == "collected":
-            copies.append(until)
-        elif chunk.status in ("submitted", "ended"):
-            left = until - now
-            passed = min(max(100 * (now - chunk.created_at) / RETENTION_US, 0.0), 100.0)
-            waiting.append(
-                Deadline(
-                    chunk=chunk.chunk,
-                    batch=chunk.batch,
-                    requests=chunk.requests,
-                    until=until,
-                    days_left=max(left / DAY_US, 0.0),
-                    percent=round(passed, 2),
-                    is_near=left < RETENTION_ALARM_US,
-                )
-            )
-    waiting.sort(key=lambda one: one.until)
+    waiting = deadlines(state)
+    copies = [chunk.created_at + RETENTION_US for chunk in state.chunks_in("collected") if chunk.created_at]
     return Retention(
-        deadlines=waiting[:DEADLINES_AT_MOST],
-        more=len(waiting) - len(waiting[:DEADLINES_AT_MOST]),
+        countdowns=[
+            _countdown(one.chunk, one.batch, one.requests, one.kind, one.at, now) for one in waiting[:SHOWN_AT_MOST]
+        ],
+        more=max(len(waiting) - SHOWN_AT_MOST, 0),
         stored=len(copies),
         copies_from=min(copies, default=0),
         copies_until=max(copies, default=0),
+    )
+
+
+def _countdown(chunk: int, batch: str, requests: int, kind: str, until: int, now: int) -> Countdown:
+    whole, near = (DAY_US, EXPIRY_ALARM_US) if kind == "expires" else (RETENTION_US, RETENTION_ALARM_US)
+    left = max(until - now, 0)
+    return Countdown(
+        chunk=chunk,
+        batch=batch,
+        requests=requests,
+        what="the batch expires" if kind == "expires" else "results are gone",
+        until=until,
+        days_left=left / DAY_US,
+        percent=round(100 - min(100 * left / whole, 100), 2),
+        is_near=left < near,
     )

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from histories import MADE_AT, SECOND, Script
+from histories import DAY, HOUR, MADE_AT, NOON, SECOND, Script
 
 from ledger.core.events import OUTCOMES
 from ledger.core.waterfall import STEPS
@@ -172,12 +172,28 @@ def test_lengths_are_those_of_all_results(ledgers: dict[str, Path]) -> None:
     assert [quantile.label for quantile in found.answers.quantiles] == ["half", "90%", "99%"]
 
 
-def test_a_deadline_is_counted_down(ledgers: dict[str, Path]) -> None:
-    found = gather(ledgers["unanswered"], with_audit=False, with_examples=True, made_at=MADE_AT).retention
-    (deadline,) = found.deadlines
-    assert (deadline.chunk, deadline.requests, int(deadline.days_left), deadline.is_near) == (1, 3, 23, False)
-    near = gather(ledgers["unanswered"], with_audit=False, with_examples=True, made_at=MADE_AT + 20 * 86_400 * SECOND)
-    assert near.retention.deadlines[0].is_near
+def test_deadlines_are_counted_down(tmp_path: Path) -> None:
+    script = Script(tmp_path / "x.ledger")
+    script.take_in(0, ["a", "b", "c"])
+    chunk = script.seal(0, 0, 3)
+    script.submit(0, chunk, took=0)
+
+    def countdown(after: int) -> tuple[str, float, float, bool]:
+        found = gather(tmp_path / "x.ledger", with_audit=False, with_examples=True, made_at=NOON + after)
+        (one,) = found.retention.countdowns
+        assert (one.chunk, one.requests) == (1, 3)
+        return one.what, one.days_left, one.percent, one.is_near
+
+    assert countdown(6 * HOUR) == ("the batch expires", 0.75, 25, False)
+    assert countdown(21 * HOUR) == ("the batch expires", 0.125, 87.5, True)
+    assert countdown(30 * HOUR) == ("the batch expires", 0, 100, True)
+    script.end(22 * HOUR, chunk)
+    assert countdown(14 * DAY + 12 * HOUR) == ("results are gone", 14.5, 50, False)
+    assert countdown(28 * DAY)[3]
+    script.collect(23 * HOUR, chunk)
+    script.close()
+    found = gather(tmp_path / "x.ledger", with_audit=False, with_examples=True, made_at=NOON).retention
+    assert (found.countdowns, found.stored, found.copies_from) == ([], 1, NOON + 29 * DAY)
 
 
 def test_a_small_ledger_is_audited_and_a_large_one_when_asked(ledgers: dict[str, Path]) -> None:
