@@ -285,7 +285,8 @@ def test_one_changed_answer_of_the_other_ledger_is_told_and_nothing_is_sent(scen
     before = accepted(scene)
     connection = sqlite3.connect(scene.path)
     with connection:
-        block = ResultBlock(*connection.execute("SELECT chunk, first, last, count, data FROM result_block").fetchone())
+        query = "SELECT chunk, first, last, count, data FROM result_block ORDER BY first"  # stored as batches ended
+        block = ResultBlock(*connection.execute(query).fetchone())
         rows = [row._replace(row=row.row.replace(b'"text":"', b'"text":"Not ')) for row in decode_results(block)]
         connection.execute(
             "UPDATE result_block SET data = ? WHERE chunk = ? AND first = ?",
