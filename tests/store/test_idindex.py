@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.store.idindex import IdIndex
@@ -12,6 +12,7 @@ ids = st.text(st.characters(exclude_categories=["Cs"]), max_size=2)
 
 
 @pytest.mark.parametrize("key_bits", [64, 3, 1])
+@settings(deadline=None)
 @given(groups=st.lists(st.lists(ids, max_size=12), max_size=5))
 def test_new_ids_get_consecutive_ordinals_and_taken_ones_are_named(key_bits: int, groups: list[list[str]]) -> None:
     """With keys of 1 or 3 bits nearly every id meets another one's key."""
