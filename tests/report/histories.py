@@ -225,6 +225,12 @@ class Script:
         self.collect(ended + noticed + stored, chunk, **said)
         return ended + noticed + stored
 
+    def redact(self, at: int, ordinal: int) -> None:
+        """What was asked and answered of a request is deleted."""
+        event = e.PayloadsRedacted(ranges=[ordinal, ordinal + 1], requests=1)
+        evolve(self.state, self.state.position + 1, NOON + at, event)
+        self.log.rewrite([event], NOON + at, redacted=[ordinal])
+
     def finish(self, at: int) -> None:
         """Every item has its outcome."""
         outcomes = {outcome: count for outcome, count in self.state.outcomes.items() if count}

@@ -96,6 +96,20 @@ def test_examples_can_be_left_out(ledgers: dict[str, Path]) -> None:
     assert "Examples were left out of this page." in page
 
 
+def test_what_was_redacted_is_not_shown(tmp_path: Path) -> None:
+    script = Script(tmp_path / "x.ledger")
+    script.take_in(0, ["kept", "forgotten"])
+    chunk = script.seal(0, 0, 2)
+    odd, texts = dict.fromkeys((0, 1), "truncated"), {0: "This may stay.", 1: "This must go."}
+    script.whole(SECOND, chunk, served=SECOND, odd=odd, texts=texts)
+    script.redact(9 * SECOND, 1)
+    script.close()
+    text = Parsed(make_report(tmp_path / "x.ledger", made_at=MADE_AT).html.decode()).text
+    assert "kept This may stay." in text
+    assert "forgotten (what came back was deleted: ledger redact)" in text
+    assert "This must go." not in text
+
+
 def test_no_directory_of_the_machine_is_named(pages: dict[str, Path]) -> None:
     for name, path in pages.items():
         page = path.read_text(encoding="utf-8")
