@@ -79,10 +79,11 @@ def shared_prefixes(state: RunState, ranges: Iterable[tuple[int, int]]) -> list[
     first: dict[int, int] = {}
     for start, end in ranges:
         members = class_id[start:end]
+        earliest = dict(zip(reversed(members), range(end - 1, start - 1, -1), strict=True))  # the last of equals stays
         for number, count in Counter(members).items():
             if classes[number].prefix:
                 counts[number] += count
-                first.setdefault(number, start + members.index(number))
+                first.setdefault(number, earliest[number])
     found: dict[str, Shared] = {}
     for number, count in counts.items():
         one, at = classes[number], first[number]
