@@ -83,10 +83,8 @@ def _charges(charges: ChargeReport) -> str:
 
 def _share(row: ChargeRow) -> str:
     match row.verdict:
-        case "unclear":
-            return "too little"
-        case "unknown":
-            return "unknown"
+        case "unclear" | "unknown":
+            return row.verdict
         case "batch" if row.of_standard is None:
             return "batch"
         case _:

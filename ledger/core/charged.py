@@ -22,6 +22,7 @@ from ledger.core.units import DAY_US, format_instant
 from ledger.core.usagereport import KINDS, Kind, Place, UsageRow, by_kind, is_placed, recorded_usage, reported_usage
 
 ChargedAt: TypeAlias = Literal["batch", "standard", "between", "cheaper", "dearer", "unclear", "unknown"]
+Dollars: TypeAlias = Literal["unknown", "equal", "more", "less"]
 ChargeVerdict: TypeAlias = Literal["nothing", "confirmed", "cheaper", "missing", "early", "unclear"]
 
 _TOLERANCE = Decimal("0.001")
@@ -125,7 +126,7 @@ def charge_report(
         charged_usd=plain(charged_usd),
         recorded_usd=recorded_usd,
         difference_usd=None if recorded_usd is None else plain(EXACT.subtract(charged_usd, recorded_usd)),
-        verdict=_verdict(rows, is_late=is_late),
+        verdict=_verdict(rows, _dollars(charged_usd, recorded_usd, len(lines)), is_late=is_late),
     )
 
 
@@ -210,15 +211,26 @@ def _charged_at(
     return "cheaper" if charged_usd < batch[0] else "dearer" if charged_usd > standard[1] else "between"
 
 
-def _verdict(rows: Sequence[ChargeRow], *, is_late: bool) -> ChargeVerdict:
+def _dollars(charged_usd: Decimal, recorded_usd: Decimal | None, amounts: int) -> Dollars:
+    """Return how the dollars compare with the ledger's own, which are priced request by request and step by step."""
+    rounding = _ROUNDING_USD * amounts
+    if recorded_usd is None or recorded_usd <= 2 * rounding:
+        return "unknown"  # somebody else's are among them; or twice as much would be a matter of rounding
+    apart = charged_usd - recorded_usd
+    if abs(apart) <= recorded_usd * _TOLERANCE + rounding:
+        return "equal"
+    return "more" if apart > 0 else "less"
+
+
+def _verdict(rows: Sequence[ChargeRow], dollars: Dollars, *, is_late: bool) -> ChargeVerdict:
     found = {row.verdict for row in rows}
-    if is_late and found & {"between", "cheaper", "dearer"}:
+    if is_late and (found & {"between", "cheaper", "dearer"} or dollars == "less"):
         return "early"  # dollars of one instant divided by tokens of another
-    if found & {"standard", "between", "dearer"}:
+    if found & {"standard", "between", "dearer"} or dollars == "more":
         return "missing"
-    if "cheaper" in found:
+    if "cheaper" in found or dollars == "less":
         return "cheaper"
-    if "batch" in found:
+    if "batch" in found or dollars == "equal":
         return "confirmed"
     return "unclear" if found else "nothing"
 

@@ -141,7 +141,7 @@ def test_several_ledgers_are_one_table_with_a_total(both: Path) -> None:
         (["--json", "--csv"], "error: an answer has one form\nnext: pass --json or --csv, not both\n"),
         (
             ["--by", "day", "--what-if", "claude-opus-5"],
-            "error: these are two questions\nnext: pass --by or --what-if, not both\n",
+            "error: these are two questions\nnext: pass --by, --what-if or --reconcile, not both\n",
         ),
         (["--csv", "--what-if", "claude-opus-5"], "error: --what-if is no table of costs\nnext: pass --json\n"),
         ([LEDGER, "b.ledger", "--by", "item"], "error: --by item is asked of one ledger\nnext: name one\n"),

@@ -79,7 +79,7 @@ claude-haiku-4-5
 
 charged, in whole UTC days  tokens  amount  a million  of standard
 claude-haiku-4-5
-  input  80  $0.000040  $0.5000  too little
+  input  80  $0.000040  $0.5000  unclear
   output  198  $0.000495  $2.5000  50.0%
 
 usage: the service counts exactly what the ledger recorded

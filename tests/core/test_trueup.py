@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mixing import MixedWorld, mixed_requests, params
+from mixing import LONG, MixedWorld, mixed_requests, params
 from running import MINUTE, PRICES, SECOND, START
 
 from ledger.core.charged import CostLine
@@ -335,6 +335,62 @@ def test_usage_with_another_tier_is_named_and_explains_nothing() -> None:
 
 
 # ── what was charged ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class WithOrdinaryCalls(Reports):
+    """Reports in which the workspace used just as much outside of batches."""
+
+    def usage(self, *asked: Any) -> tuple[UsageRow, ...]:
+        rows = super().usage(*asked)
+        return (*rows, *(msgspec.structs.replace(row, tier="standard") for row in rows))
+
+    def costs(self, *asked: Any) -> tuple[CostLine, ...]:
+        lines = super().costs(*asked)
+        doubled = [(line, line.amount_usd * 2) for line in lines]
+        return (
+            *lines,
+            *(msgspec.structs.replace(line, tier="standard", amount_usd=amount) for line, amount in doubled),
+        )
+
+
+def test_ordinary_calls_at_the_standard_price_are_no_batches() -> None:
+    world = ran()
+    found = reconciled(world, reports=WithOrdinaryCalls(world))
+    assert (found.verdict, found.charges.verdict, found.exit_code) == ("equal", "confirmed", 0)
+    assert abs(found.charges.charged_usd - world.transport.bill().cost_usd) < Decimal("0.000001")
+
+
+def test_where_reports_leave_the_step_of_a_price_open_the_ledgers_own_dollars_decide() -> None:
+    """The batch price of long prompts lies between the standard prices of short ones and of long ones."""
+    texts = [params("claude-haiku-5-5", "Say one."), params("claude-haiku-5-5", "Say it.", prompt=LONG)]
+    world = ran(requests=[(text, 0) for text in texts])
+    found = reconciled(world)
+    rows = {row.kind: row for row in found.charges.rows}
+    assert (rows["input"].verdict, rows["input"].of_standard) == ("unclear", None)
+    assert rows["input"].batch_usd is not None
+    low, high = rows["input"].batch_usd
+    assert (high, low < rows["input"].charged_usd < high) == (5 * low, True)
+    assert found.charges.verdict == "confirmed"
+    assert found.charges.difference_usd == 0
+
+
+def test_where_the_step_is_open_dollars_above_the_ledgers_own_are_told() -> None:
+    """At the standard price of short prompts, which is below the batch price of long ones."""
+    requests = [(params("claude-haiku-5-5", "Say it.", prompt=LONG[:220_000]), 0)]
+    assert reconciled(ran(requests=requests)).charges.verdict == "confirmed"
+    found = reconciled(ran(requests=requests, discounted=False))
+    assert {row.verdict for row in found.charges.rows} == {"unclear"}
+    assert (found.charges.verdict, found.exit_code) == ("missing", 1)
+
+
+def test_inference_in_the_us_is_dearer_by_the_recorded_factor() -> None:
+    found = reconciled(ran(requests=[(params(SONNET, f"Say {word}.", geo="us"), 0) for word in ("one", "two", "ten")]))
+    (output,) = (row for row in found.charges.rows if row.kind == "output")
+    assert output.per_million_usd is not None
+    assert output.of_standard is not None
+    assert output.verdict == "batch"
+    assert abs(output.per_million_usd - Decimal("8.25")) < Decimal("0.001")
+    assert abs(output.of_standard - Decimal("0.5")) < Decimal("0.0001")
 
 
 def test_tokens_charged_at_the_standard_price_are_told() -> None:
