@@ -32,8 +32,8 @@ Without a key, to see how it works: add --simulate.
 _EPILOG = """\b
 Exit codes:
     0  every item is ok, or ended as --accept allows
-    1  finished, and some items are not ok; of verify, costs --reconcile: it differs;
-       of doctor: something keeps a run from working
+    1  finished, and some items are not ok; of verify, costs --reconcile: it
+       differs; of doctor: something keeps a run from working
     2  the command or the items are wrong; nothing was spent
     3  paused or held: a person is needed
     4  another process is writing this ledger
@@ -110,7 +110,7 @@ class Application(click.Group):
         """Write the commands by section, from the table: no command is imported for it."""
         for heading, commands in self._sections.items():
             with formatter.section(heading):
-                formatter.write_dl([(name.ljust(9), short) for name, short in commands.items()])
+                formatter.write_dl([(name.ljust(10), short) for name, short in commands.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; whatever goes wrong is said to a person, with the exit code that the help promises."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import complete_files, debug_option, json_option, ledger_operand, service_options
+from .options import Duration, complete_files, debug_option, json_option, ledger_operand, service_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,11 @@ _FAILED = 1
 @ledger_operand
 @click.option("--items", metavar="FILE", shell_complete=complete_files, help="Is there room for these?")
 @click.option("--offline", is_flag=True, help="Ask nobody, not even whether the key works.")
+@click.option("--live", is_flag=True, help="Ask the service what is documented nowhere; asks you first.")
+@click.option("--model", metavar="MODEL", help="With --live: a cheap one.  [claude-haiku-4-5]")
+@click.option("--wait", type=Duration(), metavar="DURATION", help="With --live: for the end of a batch.  [1h]")
+@click.option("-o", "--output", metavar="FILE", help="With --live: where to write what was seen.")
+@click.option("--yes", is_flag=True, help="With --live: ask nothing.")
 @service_options
 @json_option
 @debug_option
@@ -28,6 +33,11 @@ def command(
     ledger_file: str | None,
     items: str | None,
     offline: bool,
+    live: bool,
+    model: str | None,
+    wait: float | None,
+    output: str | None,
+    yes: bool,
     base_url: str | None,
     as_json: bool,
 ) -> None:
@@ -35,9 +45,13 @@ def command(
 
     Spends nothing: the service is asked for its newest batch, which is free. Exits with 1 where something would keep a
     run from working.
+
+    With --live a dozen requests of one word are sent, for less than five cents, in batches as no run makes them; what
+    the service answers is written to a file. All of these batches are deleted or canceled in the end.
     """
     from pathlib import Path
 
+    from ledger.core.errors import UsageError
     from ledger.doctor import diagnose
 
     from .diagnostics import silence
@@ -46,6 +60,15 @@ def command(
     from .screens.doctor import doctor_screen
 
     silence()
+    if live:
+        if offline or operand or ledger_file or items:
+            raise UsageError("--live asks the service, and looks at nothing else", next="ledger doctor --live")
+        from .live import ask_live
+
+        ask_live(base_url, model, wait, output, yes=yes, as_json=as_json)
+        return
+    if model or wait is not None or output or yes:
+        raise UsageError("--model, --wait, -o and --yes are for --live", next="ledger doctor --live")
     if items is not None:
         require_items(items)
     ledger = _ledger(ledger_file, operand)

@@ -1,154 +1,145 @@
-"""The live screen: right at any size of a terminal, honest about what nobody knows, and gone when it is over."""
+"""``ledger doctor --live``, on the simulated service and its switches."""
 
 from __future__ import annotations
 
-import os
-import pty
-import signal
-import subprocess
-from collections.abc import Iterator
-from fcntl import ioctl
+import json
 from pathlib import Path
-from struct import pack
-from termios import TIOCSWINSZ
+from typing import Any
 
 import pytest
-from commanding import MODEL, SCRIPT, clean_environment, invoke
-from ledger_cli.screens.live import Purse, live_lines
-from ledger_cli.screens.tables import cell_width
+from commanding import invoke
 
-from ledger.core.state import RunState
-from ledger.reading import Reading
+from ledger.service.simulator.faults import Fault, Faults
+from ledger.service.simulator.http import RunningServer, serve
+from ledger.service.simulator.settings import CALM, Settings
 
-LEDGER = "items.simulated.ledger"
-
-
-def screen(state: RunState, columns: int = 80, rows: int = 24, **more: bool) -> list[str]:
-    lines = live_lines(
-        state, Purse(), name=LEDGER, waiting="for batches", now=state.at, columns=columns, rows=rows, **more
-    )
-    return [line.text for line in lines]
+QUICK = {"mix": CALM, "turnaround_minimum_seconds": 5.0, "turnaround_maximum_seconds": 5.0}
+FILE = "seen.json"
 
 
-@pytest.fixture
-def states(finished: Path) -> Iterator[RunState]:
-    """The state after every event of a run."""
-    reading = Reading(finished / LEDGER)
-    return (reading.state(upto) for upto in range(1, reading.state().position + 1))
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-very-secret")
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 8), (20, 3), (200, 60)])
-def test_the_screen_fits_at_every_moment_of_a_run(states: Iterator[RunState], columns: int, rows: int) -> None:
-    for state in states:
-        lines = screen(state, columns, rows)
-        assert 0 < len(lines) < rows
-        assert max(map(cell_width, lines)) <= columns
+def asked(server: RunningServer, *more: str, code: int = 0) -> dict[str, Any]:
+    """Ask a service, and return what was written."""
+    result = invoke("doctor", "--live", "--yes", "-o", FILE, "--base-url", server.url, *more)
+    assert result.exit_code == code, result.stderr
+    report: dict[str, Any] = json.loads(Path(FILE).read_text())
+    assert "sk-ant-very-secret" not in Path(FILE).read_text() + result.stdout + result.stderr
+    return report
 
 
-def test_the_bar_is_full_only_when_every_item_has_an_outcome(states: Iterator[RunState]) -> None:
-    seen = set()
-    for state in states:
-        bar = screen(state)[1]
-        is_over = bool(state.asked) and not state.unfinished
-        assert (bar == "█" * 80) == is_over
-        seen.add(bar)
-    assert len(seen) > 3
+def by_question(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {one["question"]: one for one in report["observed"]}
 
 
-def test_the_screen_without_unicode_is_ascii(states: Iterator[RunState]) -> None:
-    for state in states:
-        assert screen(state, unicode=False)[1].isascii()
+def test_what_the_simulated_service_does_is_what_is_seen() -> None:
+    with serve(settings=Settings(**QUICK)) as server:
+        report = asked(server)
+        bill = server.bill()
+        left = list(server.core.list_page(server.service.now(), 1000).batches)
+    seen = by_question(report)
+    assert report["complete"]
+    assert {question: one["status"] for question, one in seen.items()} == {
+        "is an ordinary batch accepted": 200,
+        "how soon is a new batch listed": 200,
+        "results before the end": 404,
+        "an empty batch": 400,
+        "a custom_id twice": 400,
+        "stream in a batch": 200,
+        "max_tokens in a batch": 200,
+        "speed in a batch": 200,
+        "chunked transfer": 200,
+        "a compressed body": 400,
+        "an Idempotency-Key": 200,
+        "the same Idempotency-Key again": 200,
+        "is it the same batch": 200,
+        "a batch to be canceled": 200,
+        "deleting before the end": 400,
+        "canceling at once": 200,
+        "canceling again": 200,
+        "stream in a batch: what became of it": 200,
+        "max_tokens in a batch: what became of it": 200,
+        "speed in a batch: what became of it": 200,
+        "chunked transfer: what became of it": 200,
+        "an ended batch": 200,
+        "how results are framed": 200,
+        "a range of results": 200,
+        "canceling what has ended": 400,
+        "deleting what has ended": 200,
+        "results of what was deleted": 404,
+        "a batch that was deleted": 404,
+    }
+    assert seen["is it the same batch"]["seen"] == {"same": False}
+    assert seen["a custom_id twice"]["said"].startswith("invalid_request_error: requests.1.custom_id: Duplicate")
+    assert seen["an ended batch"]["seen"]["results_host"] == "127.0.0.1"
+    assert seen["how results are framed"]["seen"]["service_tier"] == "batch"
+    assert bill is not None
+    assert report["left"] == [batch.batch_id for batch in left]
 
 
-def test_the_batches_stand_on_the_screen_with_what_they_are(states: Iterator[RunState]) -> None:
-    said = {}
-    for state in states:
-        for chunk in state.live_chunks():
-            lines = [line for line in screen(state)[4:] if line.split()[:1] == [str(chunk.chunk)]]
-            assert len(lines) == 1
-            said[chunk.status] = lines[0]
-    assert said["submitted"].endswith("at the service")
-    assert said["ended"].endswith("being collected")
-    assert said["prepared"].endswith("being sent")
+def test_a_list_that_lags_is_seen_to_lag() -> None:
+    with serve(settings=Settings(**QUICK, faults=Faults(list_lag_seconds=1.5))) as server:
+        listed = by_question(asked(server))["how soon is a new batch listed"]["seen"]
+    assert listed["listed"]
+    assert listed["seconds"] >= 1.0
 
 
-def on_a_terminal(*arguments: str, columns: int = 80, rows: int = 24) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the console script with a terminal of some size as its standard error."""
-    ours, theirs = pty.openpty()
-    ioctl(theirs, TIOCSWINSZ, pack("HHHH", rows, columns, 0, 0))
-    process = subprocess.Popen(
-        [SCRIPT, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-        env=clean_environment(TERM="xterm-256color"),
-    )
-    os.close(theirs)
-    return process, ours
+def test_what_cannot_be_waited_for_is_left_out_and_said() -> None:
+    never = Faults(faults=(Fault(operation="create", kind="never_ends"),))
+    with serve(settings=Settings(**QUICK, faults=never)) as server:
+        report = asked(server, "--wait", "0.1")
+    assert not report["complete"]
+    assert "an ended batch" not in by_question(report)
+    assert report["left"]
 
 
-def said_on(terminal: int, until: bytes = b"") -> bytes:
-    """Return what a terminal shows up to some bytes, or to its end."""
-    said = b""
-    while not until or until not in said:
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:  # Linux says so when nobody has the other end any more
-            break
-        if not piece:
-            break
-        said += piece
-    return said
+def test_answers_that_are_lost_are_seen_as_none() -> None:
+    lost = Faults(faults=(Fault(operation="create", kind="drop", call=4),))
+    with serve(settings=Settings(**QUICK, faults=lost)) as server:
+        lost_one = by_question(asked(server))["stream in a batch"]
+    assert (lost_one["status"], lost_one["said"].split(":")[1]) == (0, " no answer")
 
 
-SHOWN, HIDDEN = b"\x1b[?25h", b"\x1b[?25l"
+def test_a_service_that_takes_no_batch_is_asked_nothing_more() -> None:
+    spent = Faults(faults=(Fault(operation="create", kind="refuse", error="spend_cap"),))
+    with serve(settings=Settings(**QUICK, faults=spent)) as server:
+        report = asked(server, code=6)
+    assert list(by_question(report)) == ["is an ordinary batch accepted"]
+    assert not report["complete"]
 
 
-def test_a_run_draws_its_screen_on_a_terminal_and_takes_it_away(finished: Path) -> None:
-    process, terminal = on_a_terminal("run", "items.jsonl", "--simulate", "--ledger", "other.ledger", *MODEL)
-    said = said_on(terminal)
-    os.close(terminal)
-    assert process.wait(timeout=30) == 1
-    assert "of 3 items done" in said.decode()
-    assert "at the service" in said.decode()
-    assert said.rindex(SHOWN) > said.rindex(HIDDEN)
-    assert b"next: ledger results" in said[said.rindex(SHOWN) :]
+def test_nothing_is_sent_unless_somebody_agrees() -> None:
+    with serve(settings=Settings(**QUICK)) as server:
+        result = invoke("doctor", "--live", "-o", FILE, "--base-url", server.url)
+        assert server.core.batches == {}
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[0].startswith("a dozen requests to http://127.0.0.1, at most $0.0")
+    assert result.stderr.splitlines()[-1] == "next: ledger doctor --live --yes"
+    assert not Path(FILE).exists()
 
 
-def test_a_run_that_is_stopped_leaves_its_words_and_a_cursor(finished: Path) -> None:
-    process, terminal = on_a_terminal("run", "items.jsonl", "--simulate", "--ledger", "other.ledger", *MODEL)
-    said = said_on(terminal, b"at the service")
-    process.send_signal(signal.SIGINT)
-    said += said_on(terminal)
-    os.close(terminal)
-    assert process.wait(timeout=30) == 130
-    assert b"stopping; Ctrl-C again ends at once" in said
-    assert said.rindex(SHOWN) > said.rindex(HIDDEN)
-    assert b"next: ledger resume other.ledger" in said
+def test_a_model_that_is_dear_or_unknown_is_refused() -> None:
+    for model in ("claude-opus-4-1", "claude-zebra-9"):
+        result = invoke("doctor", "--live", "--yes", "--model", model, "--base-url", "http://127.0.0.1:9")
+        assert result.exit_code == 2
+        assert "$0.05 is the limit" in result.stderr
 
 
-def test_a_finished_run_is_not_watched(finished: Path) -> None:
-    result = invoke("status", LEDGER, "--watch")
-    assert result.exit_code == 0
-    assert result.stdout == invoke("status", LEDGER).stdout
+def test_a_file_that_is_there_is_not_overwritten() -> None:
+    Path(FILE).write_text("mine")
+    assert invoke("doctor", "--live", "--yes", "-o", FILE).exit_code == 2
+    assert Path(FILE).read_text() == "mine"
 
 
-def test_a_run_is_watched_until_it_is_finished(finished: Path) -> None:
-    (finished / "slow.jsonl").write_text('{"id": "a", "prompt": "Describe a kettle."}\n')
-    runner = subprocess.Popen(
-        [SCRIPT, "run", "slow.jsonl", "--simulate", *MODEL],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=clean_environment(),
-    )
-    assert runner.stderr is not None
-    for line in runner.stderr:
-        if b"created" in line:
-            break
-    watcher, terminal = on_a_terminal("status", "slow.simulated.ledger", "--watch")
-    said = said_on(terminal)
-    os.close(terminal)
-    runner.communicate(timeout=30)
-    assert (runner.returncode, watcher.wait(timeout=30)) == (0, 0)
-    assert b"watching; Ctrl-C ends this, and nothing else" in said
-    assert said.rindex(SHOWN) > said.rindex(HIDDEN)
+@pytest.mark.parametrize("more", [("--live", "--offline"), ("--live", "x.ledger"), ("--yes",), ("--wait", "1m")])
+def test_options_that_do_not_belong_together_are_refused(more: tuple[str, ...]) -> None:
+    assert invoke("doctor", *more).exit_code == 2
+
+
+def test_without_a_key_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    result = invoke("doctor", "--live", "--yes", "-o", FILE, "--base-url", "http://127.0.0.1:9")
+    assert (result.exit_code, result.stderr.splitlines()[-2]) == (6, "error: no usable credentials for the Claude API")
