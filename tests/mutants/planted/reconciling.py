@@ -177,4 +177,31 @@ RECONCILING = (
         "        if False:\n",
         ("tests/test_recovery_cuts.py::test_a_recovery_waits_for_batches_that_are_open_longer_than_the_settle_time",),
     ),
+    Bug(
+        "what was taken up for its size is not given up",
+        "A batch that bears the chunk's code outdoes one that was taken up for its size.",
+        "ledger/recovery.py",
+        "    return is_claimed and not chunk.proven and not any(",
+        "    return is_claimed and chunk.proven and not any(",
+        (
+            "tests/test_recovery_cuts.py::"
+            "test_a_log_that_ends_where_a_stranger_was_taken_for_its_own_finds_what_it_sent_after_it",
+        ),
+    ),
+    Bug(
+        "a recovered canary leaves one lane only",
+        "What was sent stands in no queue any more, of whatever priority it is.",
+        "ledger/core/evolving_chunks.py",
+        "        for lane in (*state.fresh.values(), *(state.retries.values() if recovered else ())):\n",
+        "        for lane in (lane_of(state.fresh, event.priority), lane_of(state.retries, event.priority)):\n",
+        ("tests/test_recovery_cuts.py::test_a_canary_of_several_priorities_is_recovered",),
+    ),
+    Bug(
+        "blocks without events are kept",
+        "A main file with some pages of its lost -wal is recovered: what the log does not know is taken in again.",
+        "ledger/ledger.py",
+        "                log.drop_unlogged(len(writer.state.columns), stored, writer.state.amended)\n",
+        "",
+        ("tests/power/test_damage.py::test_a_main_file_with_some_pages_of_its_lost_wal_is_recovered",),
+    ),
 )

@@ -23,9 +23,9 @@ STORING = (
         "ledger/runner.py",
         """        for position, event in enumerate(events, first):
             evolve(self.state, position, at, event)
-        self.log.append(events, at, requests, results)
+        make_durable(at)
 """,
-        """        self.log.append(events, at, requests, results)
+        """        make_durable(at)
         for position, event in enumerate(events, first):
             evolve(self.state, position, at, event)
 """,
@@ -145,9 +145,9 @@ STORING = (
     Bug(
         "the audit does not check prompts",
         "A changed prompt is detected.",
-        "ledger/files/audit.py",
-        "        if digest(payload.salt, payload.params) != event.digest:\n",
-        "        if False:\n",
+        "ledger/files/bodyaudit.py",
+        "        elif found != recorded:\n",
+        "        elif False:\n",
         ("tests/core/test_audit.py::test_a_changed_request_body_is_found_at_its_event",),
     ),
     Bug(
