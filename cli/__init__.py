@@ -40,6 +40,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "resolve": "Decide about a chunk that is held or in doubt.",
         "recover": "Reconcile a restored or copied ledger with the service.",
         "copy": "Make a legitimate copy of a ledger.",
+        "redact": "Delete what was asked and answered, for good.",
     },
     "Try": {
         "simulator": "Serve a simulated Message Batches API over HTTP.",

@@ -40,8 +40,9 @@ def remember(log: SqliteLog, state: RunState, is_stopped: Callable[[], bool]) ->
     """
     if not state.outcomes["ok"]:
         return ""
-    status = state.columns.status
-    answered = (ordinal for ordinal in range(len(status)) if status[ordinal] == _OK)
+    columns = state.columns
+    status = columns.status
+    answered = (o for o in range(len(status)) if status[o] == _OK and not columns.is_redacted(o))
     note = Indexed(state.ledger_id, str(log.path), scope_of(state.origin, state), state.outcomes["ok"], state.at)
     try:
         index = AnswerIndex.of_user()
@@ -49,6 +50,18 @@ def remember(log: SqliteLog, state: RunState, is_stopped: Callable[[], bool]) ->
             with closing(index):
                 index.remember(note, _bodies(log, answered), is_stopped)
     except (IndexTroubleError, LedgerError) as problem:
+        return str(problem)
+    return ""
+
+
+def forget(state: RunState) -> str:
+    """Delete what the index has of a ledger; return what went wrong, or nothing."""
+    try:
+        index = AnswerIndex.of_user()
+        if index is not None:
+            with closing(index):
+                index.forget(state.ledger_id)
+    except IndexTroubleError as problem:
         return str(problem)
     return ""
 

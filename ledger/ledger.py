@@ -16,7 +16,7 @@ import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
@@ -53,7 +53,9 @@ from ledger.reading import (
     today_date,
 )
 from ledger.recovery import recover
+from ledger.redacting import Redaction, redact
 from ledger.reopening import Wanted, reopen
+from ledger.retrying import all_ordinals
 from ledger.reusing import take_all
 from ledger.runner import Listener, Runner, Writer
 from ledger.store import faults, inbox
@@ -280,6 +282,34 @@ class Ledger(Reading):
             if opened is not None:
                 opened(found, amended)
             return self._go_on(writer, gateway, once=once, confirm=confirm, is_new=False)
+
+    def redact(self, ids: Collection[str] | None = None, *, at_service: bool = False) -> Redaction:
+        """Delete what was asked and answered, with the salts of its digests; it cannot be brought back.
+
+        Ids, sizes, outcomes, usage and costs stay, and the audit still holds. So do the run's own settings, a system
+        prompt among them: they are events of the log.
+
+        Args:
+            ids: only of these items; of all when None, lines that were refused after they were read included.
+            at_service: delete the batches that they were in at the service, too, with all other items of those.
+
+        Raises:
+            UsageError: there is no such item, or one has no outcome yet; nothing was deleted.
+            LockedError: another process works on the ledger, or reads it.
+            CallError: the service does not delete a batch.
+        """
+        require_file(self.path)
+        with self._reader() as log:
+            self._simulate = self._simulate or load_state(log, min(1, log.head.position)).origin == SIMULATOR
+        with ExitStack() as stack:
+            gateway, origin = stack.enter_context(self._service()) if at_service else (None, "")
+            writer = stack.enter_context(self._writer())
+            if gateway is not None:
+                _require_origin(writer.state, origin, self.path)
+            named = all_ordinals(writer.log, writer.state, ids) if ids is not None else None
+            found = redact(writer, cast("SqliteLog", writer.log), named, gateway)
+            save_state(writer.log, writer.state)
+            return found
 
     def recover(self, items: str | Path | None = None, *, choices: Choices | None = None) -> e.LedgerRecovered:
         """Reconcile a ledger that is behind its head (or lost it) with the workspace; nothing is submitted.

@@ -235,7 +235,7 @@ class ReleaseRefusedError(Exception):
 
 
 class Gateway(Protocol):
-    """The five calls of the Message Batches API that a run makes. Each makes exactly one HTTP request."""
+    """The calls of the Message Batches API that are made here. Each makes exactly one HTTP request."""
 
     def submit(
         self,
@@ -284,5 +284,13 @@ class Gateway(Protocol):
 
         Raises:
             CallError: no usable answer.
+        """
+        ...
+
+    def delete(self, batch: str) -> Reply:
+        """Delete a batch that has ended, with its results; what it cost stays.
+
+        Raises:
+            CallError: no usable answer; status 404 when this workspace has no such batch.
         """
         ...

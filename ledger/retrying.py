@@ -93,6 +93,30 @@ def find_ids(log: EventLog, state: RunState, ids: Collection[str]) -> dict[str, 
     return found
 
 
+def all_ordinals(log: EventLog, state: RunState, ids: Collection[str]) -> list[int]:
+    """Return all requests of some ids, ascending, those that were withdrawn included.
+
+    Raises:
+        UsageError: the ledger has no such items.
+    """
+    wanted, met = set(ids), set[str]()
+    found: list[int] = []
+    left = len(state.columns)
+    for row in log.read(0, state.position):
+        if row.type_name != "request_built":
+            continue
+        named = _decode_named(row.data)
+        left -= 1
+        if named.custom_id in wanted:
+            found.append(named.ordinal)
+            met.add(named.custom_id)
+        if not left:
+            break
+    if len(met) < len(wanted):
+        raise _unknown(wanted - met)
+    return found
+
+
 def refuse_redacted(state: RunState, found: Mapping[str, int]) -> None:
     """Refuse to ask again what nobody can read any more.
 

@@ -31,6 +31,8 @@ STREAMS_AT_MOST = 256
 where a run has hundreds of priorities; the one that is needed last is then closed, and read again from its start."""
 PENDING_OUTCOME = "pending"
 SELECTABLE: tuple[str, ...] = (*e.OUTCOMES, PENDING_OUTCOME)
+REDACTED = "redacted"
+"""The kind of failure of an item whose bodies were deleted."""
 _INVALID: e.Outcome = "invalid"
 _GROUP_ITEMS = 256
 _FREE = "0"
@@ -180,7 +182,7 @@ def _items(log: EventLog, state: RunState, wanted: bytes) -> Iterator[_Item]:
         left -= 1
         status = statuses[named.ordinal]
         if wanted[status]:
-            has_row = status >= FINAL and chunks[named.ordinal]
+            has_row = status >= FINAL and chunks[named.ordinal] and not columns.is_redacted(named.ordinal)
             yield _Item(
                 named.ordinal, named.custom_id, streams.row(chunks[named.ordinal], named.ordinal) if has_row else None
             )
@@ -302,7 +304,7 @@ class _Writer:
                 cost_usd=_FREE if reuse is not None else self._cost(ordinal, outcome, answer),
                 error=self._error(ordinal, outcome, answer),
                 reused_from=ReusedFrom(ledger_id=reuse.ledger_id, ledger=reuse.path) if reuse else msgspec.UNSET,
-                item=msgspec.Raw(source) if source is not None else msgspec.UNSET,
+                item=msgspec.Raw(source) if source else msgspec.UNSET,
             )
         )
 
@@ -329,6 +331,8 @@ class _Writer:
         return self._pricer.usd_text(model, answer.usage, batch=answer.tier in (TIER_BATCH, ""), geo=answer.geo)
 
     def _error(self, ordinal: int, outcome: str, answer: Answer | None) -> Failure | None:
+        if self._state.columns.is_redacted(ordinal):
+            return Failure(kind=REDACTED, message="what was asked and answered was deleted (ledger redact)")
         if outcome == "errored" and answer is not None:
             return Failure(kind=answer.error_kind, message=answer.error_message)
         message = self._reasons.get(ordinal) or _MESSAGES.get(outcome)

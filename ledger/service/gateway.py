@@ -239,6 +239,18 @@ class AnthropicGateway:
             raise self._call_error(problem) from problem
         return self._accepted(response)
 
+    def delete(self, batch: str) -> Reply:
+        """Delete a batch that has ended; see the port."""
+        try:
+            response = self._client.delete(
+                f"{_PATH}/{batch}", cast_to=self._httpx.Response, options={"follow_redirects": False}
+            )
+        except Exception as problem:
+            raise self._call_error(problem) from problem
+        if response.status_code >= 300:
+            raise _unreadable(response, None)
+        return _reply(response)
+
     def count_tokens(self, params: bytes) -> int:
         """Return the input tokens of one request's params, as the service estimates them; costs nothing.
 

@@ -131,6 +131,17 @@ class AnswerIndex:
             self._note(ledger, ledger.answers)
             self._keep_small()
 
+    def forget(self, ledger_id: str) -> None:
+        """Delete all that is noted of a ledger.
+
+        Raises:
+            IndexTroubleError: it could not be deleted.
+        """
+        with _trouble(self._path, self._drop):
+            self._connection.execute("PRAGMA secure_delete=ON")
+            found = self._connection.execute("SELECT number FROM ledger WHERE id = ?", (ledger_id,)).fetchall()
+            self._forget([number for (number,) in found])
+
     def knows_others(self, scope: str, but: Iterable[str]) -> bool:
         """Return whether any ledger but those is noted whose answers could be taken.
 

@@ -3,8 +3,8 @@
 Payloads lie together in compressed blocks, so that a block is read, changed and written again as a whole. All that is
 done here is done inside the transaction of the events that announce it.
 
-What is deleted is overwritten with zeros (``secure_delete``; sqlite.org/pragma.html#pragma_secure_delete), because a
-body that was replaced today may have to be redacted tomorrow, and must not be found in some free page then.
+What is deleted is overwritten with zeros (``secure_delete``; sqlite.org/pragma.html#pragma_secure_delete) as soon as it
+is deleted here; ``SqliteLog.forget`` sees to the ``-wal``, and to what was deleted in other ways.
 """
 
 from __future__ import annotations

@@ -279,7 +279,10 @@ class SqliteLog(StoredRows):
         return self._append(events, at, (), (), change)
 
     def forget(self) -> None:
-        """Leave nothing in the ``-wal`` of what was deleted.
+        """Leave nothing in the file, and in its ``-wal``, of what was deleted; needs as much disk again for a while.
+
+        What is redacted was overwritten with zeros; but what was deleted before, as blocks that no event speaks of, was
+        not. So the file is built anew from what is there.
 
         Raises:
             LockedError: somebody reads the ledger, for whom the ``-wal`` is kept.
@@ -287,6 +290,7 @@ class SqliteLog(StoredRows):
         """
         self._require_usable()
         try:
+            self._connection.execute("VACUUM")
             (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as problem:
             raise faults.of_sqlite(problem, self.path) from problem

@@ -33,6 +33,7 @@ COMMANDS = [
     "resolve",
     "recover",
     "copy",
+    "redact",
     "simulator",
 ]  # fmt: skip
 HEAVY = ("anthropic", "httpx2", "rich", "structlog", "sqlite_utils", "genai_prices", "sqlite3", "asyncio", "msgspec")
