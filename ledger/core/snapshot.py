@@ -12,7 +12,7 @@ from ledger.core.items import Defaults
 from ledger.core.prices import Pricer, PriceTable
 from ledger.core.state import Chunk, Failure, Reuse, RunState, Source, SpentKey, Warmth
 
-MEMO_VERSION = 9
+MEMO_VERSION = 10
 """Raised whenever what a state holds changes: memos of other versions are not read."""
 
 
