@@ -74,12 +74,15 @@ def compare_with(
     daily = reports.usage(min(days), max(days) + DAY_US, "1d")
     usage = reports.usage(window.since, window.until, window.width)
     costs = reports.costs(min(days), max(days) + DAY_US)
-    others = None if gateway is None else _others(gateway, state, window, now)
+    others = None if gateway is None else other_batches(gateway, state, window, now)
     return true_up(state, table, window, usage, daily, costs, others, now, ledger=ledger)
 
 
-def _others(gateway: Gateway, state: RunState, window: Window, now: int) -> Others | None:
-    """Return the batches of somebody else, or None where the list cannot be had, or is of another workspace."""
+def other_batches(gateway: Gateway, state: RunState, window: Window, now: int) -> Others | None:
+    """Return the batches of somebody else that were open when the ledger's were.
+
+    None where the list cannot be had, or is of another workspace.
+    """
     known = {*state.batches, *state.twins, *state.acknowledged}
     batches = requests = 0
     after = ""

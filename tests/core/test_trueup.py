@@ -23,8 +23,9 @@ from ledger.core.units import DAY_US
 from ledger.core.usagereport import Others, UsageRow, window_of
 from ledger.service.reports import AdminReports
 from ledger.service.simulator.faults import Fault
+from ledger.service.simulator.records import Traits
 from ledger.service.simulator.settings import Reporting
-from ledger.truing import compare_with
+from ledger.truing import compare_with, other_batches
 
 HOUR = 60 * MINUTE
 SONNET = "claude-sonnet-4-6"
@@ -485,11 +486,17 @@ def test_a_submission_that_was_given_up_may_have_been_open_for_a_day(is_repeated
     assert until >= earlier + DAY_US
 
 
-def test_others_is_nobody_where_the_list_is_empty_but_for_ours() -> None:
-    from ledger.truing import _others
-
+def test_others_are_the_batches_that_were_open_when_ours_were() -> None:
     world = ran()
     state = world.state()
+    (ours,) = world.service.simulator.batches.values()
+    open_then = Traits(turnaround=10 * SECOND)
+    world.service.simulator.create_foreign(3, ours.created_at - HOUR, open_then)
+    world.service.simulator.create_foreign(5, ours.created_at - 5 * SECOND, open_then)
+    world.service.simulator.create_foreign(7, ours.created_at + HOUR, open_then)
+    world.clock.at += 2 * HOUR
     window = window_of(state, world.clock.at)
     assert window is not None
-    assert _others(world.gateway(), state, window, world.clock.at) == Others(0, 0)
+    assert other_batches(world.gateway(), state, window, world.clock.at) == Others(1, 5)
+    state.workspace = "wrkspc_elsewhere"
+    assert other_batches(world.gateway(), state, window, world.clock.at) is None
