@@ -171,6 +171,6 @@ ANSWERING = (
         "ledger/core/columns.py",
         "        return self.attempts[ordinal] - before\n",
         "        return self.attempts[ordinal]\n",
-        ("tests/cli/test_cli_retry.py::test_attempts_are_bounded_anew",),
+        ("tests/cli/test_cli_retry.py::test_what_may_go_well_by_itself_is_asked_again_and_nothing_else",),
     ),
 )
