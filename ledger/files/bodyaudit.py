@@ -42,7 +42,8 @@ class Redacted:
             what = "a body or an answer is gone, and no event says that it was deleted"
             yield breach(position, what, f"request {start}" if end == start + 1 else f"requests {start} to {end - 1}")
         if self._recorded:
-            yield note(position, f"the bodies and answers of {self._recorded:,} requests were deleted (ledger redact)")
+            whose = f"{self._recorded:,} request{'s' if self._recorded > 1 else ''}"
+            yield note(position, f"what {whose} asked, and what was answered, was deleted (ledger redact)")
 
 
 class Bodies:

@@ -145,7 +145,7 @@ def test_the_chain_holds_and_the_audit_counts_what_is_gone(finished: Path) -> No
     invoke("redact", "--all", "--yes")
     result = invoke("replay", "--audit", "--expect-head", f"{head.position}:{head.hash}")
     assert result.exit_code == 0, result.stdout
-    assert "the bodies and answers of 150 requests were deleted" in result.stdout
+    assert "what 150 requests asked, and what was answered, was deleted" in result.stdout
     after = Reading(finished / LEDGER)
     assert (after.costs().total, after.state().outcomes) == (costs.total, before.state().outcomes)
 

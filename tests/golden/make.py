@@ -303,9 +303,28 @@ def primed(place: Path) -> Path:
     return path
 
 
+def chances(place: Path) -> Path:
+    """Items asked again, as they were, with more tokens, and corrected; then one deleted, and its batches."""
+    path, items, fixed = place / "chances.ledger", place / "items.jsonl", place / "fixed.jsonl"
+    texts = {"fine": "Say yes.", "cut": "[[simulate:max_tokens]]", "declined": "[[simulate:refusal]]"}
+    texts |= {"busy": "[[simulate:errored:overloaded_error:2]]"}
+    _write(items, [{"id": name, "prompt": text} for name, text in texts.items()])
+    _write(fixed, [{"id": "declined", "prompt": "Say no."}])
+    settings = Settings(
+        turnaround_minimum_seconds=0.2, turnaround_maximum_seconds=0.4, output_tokens_maximum=60, mix=CALM
+    )
+    ledger = Ledger(path, simulate=True, settings=settings)
+    ledger.run(items, model="claude-haiku-4-5", max_tokens=100, poll_seconds=0.05, max_attempts=1)
+    ledger.retry(choices=Choices(max_attempts=2))
+    ledger.retry(outcomes=["truncated"], max_tokens=200, model="claude-sonnet-4-6")
+    ledger.retry(corrected=fixed)
+    ledger.redact(["declined"], at_service=True)
+    return path
+
+
 SCENES: dict[str, Callable[[Path], Path]] = {
     scene.__name__: scene
-    for scene in (outcomes, refused, uncertain, twin, collecting, recovered, halfway, braked, reused, primed)
+    for scene in (outcomes, refused, uncertain, twin, collecting, recovered, halfway, braked, reused, primed, chances)
 }
 
 
