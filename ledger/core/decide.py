@@ -261,7 +261,8 @@ def _open_batches(chunks: list[Chunk], now: int) -> str:
     requests = sum(chunk.requests for chunk in chunks)
     oldest = format_duration(max(now - min(chunk.sent_at for chunk in chunks), 0) / 1_000_000)
     plural = "es" if len(chunks) > 1 else ""
-    return f"{len(chunks)} batch{plural} of {requests:,} requests at the service, the oldest for {oldest}"
+    asked = f"{requests:,} request{'s' if requests > 1 else ''}"
+    return f"{len(chunks)} batch{plural} of {asked} at the service, the oldest for {oldest}"
 
 
 # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
