@@ -32,7 +32,7 @@ Without a key, to see how it works: add --simulate.
 _EPILOG = """\b
 Exit codes:
     0  every item is ok, or ended as --accept allows
-    1  finished, and some items are not ok; of verify, costs --reconcile: it
+    1  some items are not ok; verify, costs --reconcile or doctor found something
        differs; of doctor: something keeps a run from working
     2  the command or the items are wrong; nothing was spent
     3  paused or held: a person is needed
