@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from decimal import Decimal
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -168,6 +169,14 @@ def test_money_adds_up_to_the_costs_of_the_ledger(ledgers: dict[str, Path]) -> N
     assert found.falls[0].label == "estimate"
     assert found.falls[-1].amount == total.cost_usd
     assert sum(fall.amount for fall in found.falls[:-1]) == found.falls[-1].amount
+    level, top = found.falls[0].amount, max(fall.percent + fall.width_percent for fall in found.falls)
+    assert top == 100
+    highest = found.falls[0].amount * 100 / Decimal(str(found.falls[0].width_percent))
+    for fall in found.falls[1:-1]:
+        low, high = sorted((level, level + fall.amount))
+        assert fall.percent == pytest.approx(float(100 * low / highest), abs=0.01)
+        assert fall.width_percent == pytest.approx(float(100 * (high - low) / highest), abs=0.01)
+        level += fall.amount
     assert found.by_attempt is not None
     assert [row.key for row in found.by_attempt.rows] == ["1", "2"]
 
