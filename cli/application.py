@@ -33,7 +33,6 @@ _EPILOG = """\b
 Exit codes:
     0  every item is ok, or ended as --accept allows
     1  some items are not ok; verify, costs --reconcile or doctor found something
-       differs; of doctor: something keeps a run from working
     2  the command or the items are wrong; nothing was spent
     3  paused or held: a person is needed
     4  another process is writing this ledger
