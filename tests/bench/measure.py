@@ -77,7 +77,14 @@ class Server:
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self.process = process
         self.url = url
-        self.environment = {**os.environ, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "simulated"}
+        # The index of answers is kept as for any user, but not in the home of whoever measures.
+        self._state = tempfile.TemporaryDirectory(prefix="ledger-bench-")
+        self.environment = {
+            **os.environ,
+            "ANTHROPIC_BASE_URL": url,
+            "ANTHROPIC_API_KEY": "simulated",
+            "BATCH_LEDGER_STATE_DIR": self._state.name,
+        }
         self.cpu_seconds = 0.0
 
 
