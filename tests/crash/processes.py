@@ -61,7 +61,8 @@ class Nursery:
             stdout=subprocess.PIPE,
             text=True,
             # No certificates: loading those of the system is half of what a process costs, and nobody speaks TLS here.
-            env=environment | {"ANTHROPIC_API_KEY": "k", "BATCH_LEDGER_INDEX": "off", "NO_COLOR": "1", "SSL_CERT_DIR": str(place)},
+            env=environment
+            | {"ANTHROPIC_API_KEY": "k", "BATCH_LEDGER_INDEX": "off", "NO_COLOR": "1", "SSL_CERT_DIR": str(place)},
         )
 
     def __enter__(self) -> Self:
