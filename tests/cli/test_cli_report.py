@@ -66,3 +66,6 @@ def test_a_ledger_by_another_name_is_not_written_over_either(finished: Path) -> 
     before = Path("kept.db").read_bytes()
     assert invoke("results", LEDGER, "-o", "kept.db").exit_code == 2
     assert Path("kept.db").read_bytes() == before
+    Path("moved.ledger").write_bytes(before)  # and one without its sidecar
+    assert invoke("results", LEDGER, "-o", "moved.ledger").exit_code == 2
+    assert Path("moved.ledger").read_bytes() == before
