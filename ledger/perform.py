@@ -360,6 +360,13 @@ def inspect(job: InspectJob, tools: Tools) -> list[e.AnyEvent]:
             return [e.CallFailed(command=f"weigh:{job.batch}", kind="short", detail=detail)]
         if verdict.verdict == "ours":
             events.append(msgspec.structs.replace(job.twin, proven=True, usage=usage))
+            if missing:  # what a report of the costs must not leave unsaid
+                gap = f"{missing} of {job.twin.requests} rows were in none of {GAPS_NEEDED} downloads"
+                events.append(
+                    e.FindingRecorded(
+                        finding="twin_short", detail=f"{gap}: not in the costs", chunk=job.twin.chunk, batch=job.batch
+                    )
+                )
         elif verdict.verdict == "foreign":
             events.append(e.TwinAcknowledged(chunk=job.twin.chunk, batch=job.batch))
     return events

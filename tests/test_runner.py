@@ -531,6 +531,23 @@ def test_a_twin_that_still_runs_is_weighed_when_it_has_ended() -> None:
     assert {inspected.verdict for inspected in world.events(e.CandidateInspected)} == {"ours"}
 
 
+def test_a_twin_whose_rows_never_all_come_is_said_to_cost_more_than_is_known() -> None:
+    world = World(
+        TEN,
+        Fault(operation="create", call=1, kind="drop"),
+        Fault(operation="create", call=1, kind="late", seconds=90),
+        Fault(operation="create", call=4, calls=9, kind="turnaround", seconds=600),
+        Fault(operation="results", kind="short", rows=1),
+    )
+    assert world.run() == 1
+    [twin] = world.state().twins.values()
+    assert twin.usage is not None
+    [line] = [line for line in world.transport.bill().by_batch if line.batch_id == twin.batch]
+    assert 0 < twin.usage.output_tokens < line.output_tokens
+    said = [one for one in world.events(e.FindingRecorded) if one.finding == "twin_short"]
+    assert [(one.batch, one.detail[:5]) for one in said] == [(twin.batch, "1 of ")]
+
+
 # ── another workspace ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

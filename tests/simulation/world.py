@@ -574,7 +574,7 @@ class LedgerLife:
         """Return chunk and submission by nonce; those of submissions that the log forgot can be computed again."""
         owners = {}
         if self.restorations:
-            for chunk in range(1, self.shadow.last_chunk + 2):
+            for chunk in range(1, self.shadow.last_chunk + 2 + len(self.world.service.sent)):
                 for submission in range(1, PROCESSES_AT_MOST):
                     owners[nonce_of(self.shadow.ledger_id, chunk, submission)] = (chunk, submission)
         for row in self.disk.rows:
@@ -602,9 +602,17 @@ class LedgerLife:
                 require(counted == charged, f"chunk {chunk.chunk}: counted {counted}, charged {charged}")
             else:
                 require(counted.output_tokens <= charged.output_tokens, f"chunk {chunk.chunk} counts too much")
+        short = self._found("twin_short")
         for twin in (*state.twins.values(), *state.acknowledged.values()):
             if twin.proven and twin.usage is not None and not self.world.service.lasting.get(twin.batch):
-                require(twin.usage == _charged(core.batches[twin.batch]), f"twin {twin.batch} is not weighed right")
+                charged = _charged(core.batches[twin.batch])
+                less = twin.batch in short and twin.usage.output_tokens < charged.output_tokens
+                require(twin.usage == charged or less, f"twin {twin.batch} is not weighed right")
+
+    def _found(self, finding: str) -> set[str]:
+        """Return the batches of which something was found."""
+        recorded = (e.decode(row.type_name, row.data) for row in self.disk.rows if row.type_name == "finding_recorded")
+        return {one.batch for one in recorded if isinstance(one, e.FindingRecorded) and one.finding == finding}
 
     # ── intake ──────────────────────────────────────────────────────────────────────────────────────────────────
 
