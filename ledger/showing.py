@@ -262,11 +262,9 @@ def _history(log: SqliteLog, state: RunState, ordinal: int) -> tuple[e.RequestBu
     for row in log.read(0, state.position):
         data: str | None = row.data
         if row.type_name in _OF_ITEMS:
-            if not any(mark in row.data for mark in marks):
+            if not any(mark in row.data for mark in marks):  # in a text its quotes would be escaped
                 continue
             event = e.decode(row.type_name, row.data)
-            if getattr(event, "ordinal", -1) != ordinal:  # it was in a text
-                continue
             built = event if isinstance(event, e.RequestBuilt) else built
         elif row.type_name in _OF_CHUNKS:
             if getattr(e.decode(row.type_name, row.data), "chunk", 0) not in chunks:

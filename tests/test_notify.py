@@ -38,7 +38,7 @@ class Receiver:
                 receiver.got.append((dict(self.headers.items()), body))
                 status = receiver.statuses.pop(0) if receiver.statuses else 204
                 self.send_response(status)
-                if status == 307:
+                if status == 302:
                     self.send_header("Location", f"{receiver.url}/elsewhere")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -104,7 +104,7 @@ def test_the_signature_depends_on_secret_time_and_body() -> None:
         ([500, 429], 3, None),
         ([503, 503, 503], 3, "it answered 503"),
         ([404], 1, "it answered 404"),
-        ([307], 1, "it answered 307"),
+        ([302], 1, "it answered 302"),
     ],
 )
 def test_a_url_is_tried_again_a_little_and_only_where_that_may_help(

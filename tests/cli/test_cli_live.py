@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from commanding import invoke
 
+from ledger import livecheck
+from ledger.livecheck import MODEL, USD_MAX, cost_bound
 from ledger.service.simulator.faults import Fault, Faults
 from ledger.service.simulator.http import RunningServer, serve
 from ledger.service.simulator.settings import CALM, Settings
@@ -121,8 +123,11 @@ def test_nothing_is_sent_unless_somebody_agrees() -> None:
     assert not Path(FILE).exists()
 
 
-def test_a_model_that_is_dear_or_unknown_is_refused() -> None:
-    for model in ("claude-opus-4-1", "claude-zebra-9"):
+def test_a_model_that_is_dear_or_unknown_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No model of today's is dear enough: so many requests would be."""
+    assert cost_bound(MODEL, "2026-11-22") < cost_bound("claude-fable-5", "2026-11-22") < USD_MAX
+    monkeypatch.setattr(livecheck, "REQUESTS_MAX", 100)
+    for model in ("claude-fable-5", "claude-zebra-9"):
         result = invoke("doctor", "--live", "--yes", "--model", model, "--base-url", "http://127.0.0.1:9")
         assert result.exit_code == 2
         assert "$0.05 is the limit" in result.stderr

@@ -63,6 +63,18 @@ def test_a_pause_is_told_with_what_lifts_it_and_not_twice(bell: str) -> None:
     assert len(rung()) == 1
 
 
+def test_a_run_that_nobody_agreed_to_is_told_as_a_pause_and_not_as_an_error_too(
+    bell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-nobody")
+    lines = [f'{{"id": "{number}", "prompt": "{number}"}}\n' for number in range(300)]
+    Path("dear.jsonl").write_text("".join(lines))
+    dear = ("--model", "claude-opus-4-7", "--max-tokens", "32000")
+    ran = invoke("run", "dear.jsonl", *dear, "-q", "--base-url", "http://127.0.0.1:9", "--notify", bell)
+    assert ran.exit_code == 3
+    assert [notice["message"].split(":")[0] for notice in rung()] == ["paused by unconfirmed"]
+
+
 def test_a_command_that_ends_in_an_error_is_told(bell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-nobody")
     run = ("run", "items.jsonl", *MODEL, "-q", "--once", "--base-url", "http://127.0.0.1:9", "--notify", bell)
