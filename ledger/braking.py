@@ -101,9 +101,10 @@ def unconfirmed(estimate: Estimate) -> e.RunPaused:
 
 def reopened_unconfirmed(event: e.RequestsReopened) -> e.RunPaused:
     """Return the pause of requests that were opened again, until somebody agrees to what that costs."""
+    were = "requests were" if event.requests > 1 else "request was"
     return e.RunPaused(
         reason=UNCONFIRMED,
-        detail=f"{event.requests:,} requests were opened again; nobody has agreed to what that costs",
+        detail=f"{event.requests:,} {were} opened again; nobody has agreed to what that costs",
         lift="ledger resume --yes, or --max-cost USD",
     )
 

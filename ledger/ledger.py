@@ -54,7 +54,7 @@ from ledger.reading import (
 )
 from ledger.recovery import recover
 from ledger.redacting import Redaction, redact
-from ledger.reopening import Wanted, reopen
+from ledger.reopening import HoldingBack, Wanted, reopen
 from ledger.retrying import all_ordinals
 from ledger.reusing import take_all
 from ledger.runner import Listener, Runner, Writer
@@ -275,13 +275,18 @@ class Ledger(Reading):
             wanted = Wanted(
                 outcomes, ids, str(corrected) if corrected is not None else None, Changes(model, max_tokens)
             )
+            held = None if writer.listener is None else HoldingBack(writer.listener)
+            writer.listener = held
             with self._spool() as spool:
                 found, amended = reopen(
                     writer, wanted, spool, today_date(self._clock), has_to_agree=confirm is not None
                 )
             if opened is not None:
                 opened(found, amended)
-            return self._go_on(writer, gateway, once=once, confirm=confirm, is_new=False)
+            summary = self._go_on(writer, gateway, once=once, confirm=confirm, is_new=False)
+            if held is not None:
+                held.release(writer.state)
+            return summary
 
     def redact(self, ids: Collection[str] | None = None, *, at_service: bool = False) -> Redaction:
         """Delete what was asked and answered, with the salts of its digests; it cannot be brought back.

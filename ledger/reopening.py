@@ -8,9 +8,12 @@ from typing import BinaryIO, NamedTuple
 
 from ledger.amending import Amending, Changes, open_amended
 from ledger.braking import UNCONFIRMED, reopened_unconfirmed
+from ledger.core import events as e
+from ledger.core.decide import Waiting
 from ledger.core.reopening import Reopening, reopening
+from ledger.core.state import RunState
 from ledger.retrying import find_ids, refuse_redacted
-from ledger.runner import Writer
+from ledger.runner import Listener, Writer
 
 
 class Wanted(NamedTuple):
@@ -20,6 +23,38 @@ class Wanted(NamedTuple):
     ids: Collection[str] | None
     corrected: str | None
     changes: Changes
+
+
+class HoldingBack:
+    """A listener before another one, which is not told of the pause that only lasts until somebody has agreed.
+
+    Args:
+        listener: is told of everything else, and of the pause as soon as the run goes on with it.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._pause: tuple[int, int, e.RunPaused] | None = None
+
+    def recorded(self, position: int, at: int, event: e.AnyEvent, state: RunState) -> None:
+        """Be told of a durable event."""
+        if isinstance(event, e.RunPaused) and event.reason == UNCONFIRMED:
+            self._pause = position, at, event
+        elif isinstance(event, e.RunResumed) and event.reason == UNCONFIRMED and self._pause is not None:
+            self._pause = None
+        else:
+            self._listener.recorded(position, at, event, state)
+
+    def waiting(self, reasons: tuple[Waiting, ...], state: RunState) -> None:
+        """Be told what is waited for."""
+        self.release(state)
+        self._listener.waiting(reasons, state)
+
+    def release(self, state: RunState) -> None:
+        """Tell of the pause: nobody has agreed."""
+        if self._pause is not None:
+            self._listener.recorded(*self._pause, state)
+            self._pause = None
 
 
 def reopen(

@@ -135,6 +135,14 @@ def test_every_command_of_the_tour_prints_what_the_readme_shows(home: Path) -> N
         ["ledger", "verify"],
         ["ledger", "costs"],
         ["ledger", "run"],
+        ["echo", """'{"id":"""],
+        ["echo", """'{"id":"""],
+        ["ledger", "run"],
+        ["ledger", "retry"],
+        ["echo", """'{"id":"""],
+        ["ledger", "retry"],
+        ["echo", "whisk"],
+        ["ledger", "redact"],
         ["ledger", "report"],
     ]
     for command in shown:

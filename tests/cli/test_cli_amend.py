@@ -237,3 +237,21 @@ def test_who_dies_between_two_groups_has_sent_nothing_and_the_same_command_does_
     assert set(outcomes().values()) == {"ok"}
     assert types().count("request_amended") == 4
     assert audit_is_ok()
+
+
+def test_the_pause_until_somebody_agrees_is_told_of_only_where_nobody_does(failed: Path) -> None:
+    told: list[str] = []
+
+    class Noting:
+        def recorded(self, position: int, at: int, event: e.AnyEvent, state: RunState) -> None:
+            if isinstance(event, e.RunPaused | e.RunResumed):
+                told.append(f"{type(event).__name__} {event.reason}")
+
+        def waiting(self, reasons: tuple[Waiting, ...], state: RunState) -> None:
+            pass
+
+    ledger = Ledger(LEDGER, simulate=True, listener=Noting())
+    assert ledger.retry(outcomes=["errored"], confirm=lambda _: True).exit_code == 1
+    assert told == []
+    assert ledger.retry(outcomes=["errored"], confirm=lambda _: False).exit_code == 3
+    assert told == ["RunPaused unconfirmed"]
