@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commanding import ITEMS, MODEL, invoke
+from commanding import ITEMS, MODEL, application, invoke
 
+from ledger.core import events as e
+from ledger.core.notice import Notice
+from ledger.core.state import RunState
+from ledger.notify import Notifier
 from ledger.store.sqlite import SqliteLog
 
 LEDGER = "items.simulated.ledger"
@@ -114,3 +119,20 @@ def test_ones_own_configuration_names_who_is_told_and_an_option_names_others(bel
     assert [notice["event"] for notice in rung()] == ["finished"]
     invoke("run", "items.jsonl", "--simulate", *MODEL, "-q", "-l", "other.ledger", "--notify", "true")
     assert len(rung()) == 1
+
+
+def test_the_end_is_told_when_the_command_ends_and_not_before() -> None:
+    package = application().__module__.rpartition(".")[0]
+    telling = importlib.import_module(f"{package}.telling")
+    progress = importlib.import_module(f"{package}.progress").Progress()
+    told: list[Notice] = []
+
+    class Listening(Notifier):
+        def tell(self, notice: Notice) -> None:
+            told.append(notice)
+
+    one = telling.Telling(progress, Listening([], complain=print), Path(LEDGER))
+    one.recorded(9, 0, e.RunFinished(outcomes={"ok": 1}, exit_code=0), RunState())
+    assert told == []
+    one.ended(0)
+    assert [notice.event for notice in told] == ["finished"]
