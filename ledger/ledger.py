@@ -301,7 +301,7 @@ class Ledger(Reading):
         Raises:
             UsageError: there is no such item, or one has no outcome yet; nothing was deleted.
             LockedError: another process works on the ledger, or reads it.
-            CallError: the service does not delete a batch.
+            ServiceError: the service does not delete a batch.
         """
         require_file(self.path)
         with self._reader() as log:

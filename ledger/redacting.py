@@ -14,7 +14,7 @@ import msgspec
 from ledger.answered import forget
 from ledger.core import events as e
 from ledger.core.columns import IN_CHUNK, PENDING, ordinals, to_ranges
-from ledger.core.errors import RolledBackError, UsageError
+from ledger.core.errors import RolledBackError, ServiceError, UsageError
 from ledger.core.state import TERMINAL, RunState
 from ledger.ports import CallError, Gateway
 from ledger.reading import custom_ids
@@ -52,7 +52,7 @@ def redact(writer: Writer, log: SqliteLog, named: Collection[int] | None, gatewa
         UsageError: a request has no outcome yet, or its batch is not collected.
         RolledBackError: what the service has of this ledger must be known first.
         LockedError: it is done, but a process that reads the ledger keeps its ``-wal`` from being emptied.
-        CallError: the service does not delete a batch; those before it are deleted.
+        ServiceError: the service does not delete a batch; those before it are deleted.
     """
     state = writer.state
     if log.needs_recovery:
@@ -103,7 +103,11 @@ def _delete(writer: Writer, gateway: Gateway, wanted: set[int]) -> Iterator[str]
             status = gateway.delete(batch).status
         except CallError as error:
             if error.status != _GONE:
-                raise
+                raise ServiceError(
+                    f"batch {batch} was not deleted at the service; what is here is deleted",
+                    why=error.what,
+                    next="the same command again",
+                ) from error
             status = _GONE
         writer.append([e.BatchDeleted(batch=batch, status=status)])
         yield batch

@@ -56,6 +56,7 @@ class MemoryLog:
         self.disk = disk if disk is not None else Disk()
         self.disk.epoch += 1
         self._epoch = self.disk.epoch
+        self._changes: tuple[Sequence[Body], Collection[int]] = (), ()  # what the next append changes, too
 
     @property
     def ledger_id(self) -> str:
@@ -105,6 +106,9 @@ class MemoryLog:
         disk.requests += [(len(disk.rows), block) for block in requests]
         for block in results:
             disk.results.setdefault(block.chunk, []).append((len(disk.rows), block))
+        amended, redacted = self._changes
+        disk.amended += [(len(disk.rows), body) for body in amended]
+        disk.redacted |= dict.fromkeys(redacted, len(disk.rows))
         return self.head
 
     def rewrite(
@@ -113,10 +117,11 @@ class MemoryLog:
         """Store events and change payloads at once; see the port. What is redacted can be had no more, and stays."""
         for ordinal in (*(body.ordinal for body in amended), *redacted):
             self._block_of(ordinal)
-        head = self.append(events, at)
-        self.disk.amended += [(head.position, body) for body in amended]
-        self.disk.redacted |= dict.fromkeys(redacted, head.position)
-        return head
+        self._changes = amended, redacted
+        try:
+            return self.append(events, at)
+        finally:
+            self._changes = (), ()
 
     def superseded_payloads(self) -> Iterator[Body]:
         """Yield the bodies that were replaced, in the order of the events that replaced them.

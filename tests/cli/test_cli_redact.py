@@ -9,12 +9,19 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from commanding import MODEL, invoke
 
+from ledger import redacting
+from ledger.core import events as e
 from ledger.core import zstd
+from ledger.core.decide import Waiting
+from ledger.core.errors import ServiceError
+from ledger.core.state import RunState
 from ledger.ledger import Ledger
 from ledger.reading import Reading
+from ledger.service.simulator.faults import Fault, Faults
 from ledger.service.simulator.settings import CALM, Settings
 from ledger.service.simulator.transport import SimulatorTransport
 from ledger.store import schema
@@ -260,3 +267,55 @@ def test_another_ledger_takes_nothing_from_what_is_gone(finished: Path) -> None:
     other.run(finished / "items.jsonl", model=MODEL[1], max_tokens=int(MODEL[3]), reuse=(LEDGER,))
     rows = {row["custom_id"]: row for row in other.results()}
     assert [name for name in NAMES if "reused_from" not in rows[name]] == [NAMES[0], NAMES[3]]
+
+
+class DiedError(Exception):
+    """The process is gone."""
+
+
+class Dying:
+    """Dies right after so many groups, or deletions at the service, are durable."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def recorded(self, position: int, at: int, event: e.AnyEvent, state: RunState) -> None:
+        self._left -= isinstance(event, e.PayloadsRedacted | e.BatchDeleted)
+        if not self._left:
+            raise DiedError
+
+    def waiting(self, reasons: tuple[Waiting, ...], state: RunState) -> None:
+        raise AssertionError("nothing is waited for")
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 6])
+def test_who_dies_on_the_way_is_followed_by_one_who_does_the_rest(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, groups: int
+) -> None:
+    monkeypatch.setattr(redacting, "GROUP_REQUESTS", 50)
+    with pytest.raises(DiedError):
+        Ledger(finished / LEDGER, listener=Dying(groups)).redact(at_service=True)
+    assert Ledger(finished / LEDGER).audit().ok
+    found = Ledger(finished / LEDGER).redact(at_service=True)
+    assert (found.requests, found.before) == (max(150 - 50 * groups, 0), min(50 * groups, 150))
+    assert len(found.batches) == 4 - max(groups - 3, 0)
+    assert Ledger(finished / LEDGER).audit().ok
+    assert b"zebra" not in b"".join(legible(data) for data in files(finished).values())
+
+
+def test_a_batch_that_is_gone_already_is_as_good_as_deleted(finished: Path) -> None:
+    batches = list(Reading(finished / LEDGER).state().batches)
+    with SimulatorTransport(SETTINGS, finished / f"{LEDGER}.sim") as transport:
+        service = transport.service
+        service.simulator.delete(batches[1], service.now())
+    assert Ledger(finished / LEDGER).redact(at_service=True).batches == tuple(batches)
+    assert Reading(finished / LEDGER).state().deleted == batches
+
+
+def test_a_service_that_does_not_delete_is_an_error_and_what_is_here_is_deleted(finished: Path) -> None:
+    fault = Fault(operation="delete", call=1, kind="status", status=529, carried_out=False)
+    settings = msgspec.structs.replace(SETTINGS, faults=Faults(faults=(fault,)))
+    with pytest.raises(ServiceError, match="(?s)not deleted at the service.*529"):
+        Ledger(finished / LEDGER, settings=settings).redact(at_service=True)
+    assert all(Reading(finished / LEDGER).state().columns.redacted)
+    assert len(Ledger(finished / LEDGER).redact(at_service=True).batches) == 4
