@@ -3,85 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import pytest
 from diagram import drawn
+from pages import ROOT, Command, blocks, commands, environment, steady, typed
 
 from ledger.core.events import OUTCOMES
 from ledger.service.simulator.faults import Operation, RefusingKind, RowKind, SpoilingKind, TraitKind
 from ledger.service.simulator.http import serve
 from ledger.service.simulator.settings import CALM, Settings
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PROGRAMS = Path(sys.executable).parent
-BLOCK = re.compile(
-    r"^```(?P<language>\w+)\n(?P<text>.*?)^```$(?P<after>(?:\n<!-- not run here: [^\n]+ -->$)?)",
-    re.MULTILINE | re.DOTALL,
-)
-HOME = "/home/ada"
 DEMO = "make demo"
-# What differs from one run to the next, and what stands for it on both sides of a comparison.
-VOLATILE = (
-    (r"msgbatch_\w+", "BATCH"),
-    (r"head \d+:[0-9a-f]{64}", "head HEAD"),
-    (r"position \d+", "position N"),
-    (r"[\d,]+ events", "N events"),
-    (r"\d{4}-\d\d-\d\d", "DATE"),
-    (r"kill -9 \d+", "kill -9 PROCESS"),
-    (r"killed: \d+ batches accepted, \d+ of", "killed: N batches accepted, M of"),
-    (r"batches +\d+   accepted", "batches N accepted"),
-    (r"v1 [0-9a-f]{32}", "v1 LEDGER"),
-    (r"head +\d+:[0-9a-f]{64}", "head HEAD"),
-    (r"T\d\d:\d\d(:\d\d)?Z", "THEN"),
-    (r"answers in [^\n]+ at the service[^\n]*", "answers in SECONDS at the service"),
-    (r"[\d,]+ an hour", "N an hour"),
-    (r"\S+/ledger ", "ledger "),  # the program, wherever it is installed
-)
-
-
-class Block(NamedTuple):
-    """A code block of the README; `is_run` is whether it does not say why it is not run."""
-
-    language: str
-    text: str
-    is_run: bool
-
-
-class Command(NamedTuple):
-    """A command of a console block, with what it prints."""
-
-    line: str
-    output: str
-
-
-def blocks() -> Iterator[Block]:
-    for match in BLOCK.finditer(README):
-        yield Block(match["language"], match["text"], not match["after"])
-
-
-def commands(text: str) -> list[Command]:
-    """Take a console block apart; what `make demo` prints has dollar signs of its own."""
-    if text.startswith(f"$ {DEMO}\n"):
-        return [Command(DEMO, text.split("\n", 1)[1])]
-    pieces = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
-    return [Command(*piece.split("\n", 1)) for piece in pieces]
-
-
-def steady(text: str, home: Path | str = HOME) -> str:
-    """Return a text without what differs from one run to the next, and without spaces at the ends of lines."""
-    text = text.replace(str(home), HOME)
-    for pattern, stand_in in VOLATILE:
-        text = re.sub(pattern, stand_in, text)
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+DEMO_PROMPT = f"$ {DEMO}\n"  # what it prints has dollar signs of its own
 
 
 @pytest.fixture
@@ -91,33 +31,10 @@ def home(tmp_path: Path) -> Path:
     return tmp_path.resolve()
 
 
-def environment(**more: str) -> dict[str, str]:
-    """The environment of somebody who has installed the program, and has no key."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANTHROPIC_")}
-    return {**kept, "PATH": f"{PROGRAMS}{os.pathsep}{kept['PATH']}", "NO_COLOR": "1", **more}
-
-
-def typed(line: str, home: Path) -> str:
-    """Return what a command prints, as a terminal would show it."""
-    shell = f"{sys.executable} examples/demo.py" if line == DEMO else line
-    done = subprocess.run(
-        shell,
-        shell=True,
-        cwd=home,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    return done.stdout
-
-
 def tour() -> list[Command]:
     """The console blocks that build on each other, without the demo, which has a test of its own."""
-    run = [block for block in blocks() if block.language == "console" and block.is_run]
-    return [command for block in run for command in commands(block.text) if command.line != DEMO]
+    run = [block for block in blocks(README) if block.language == "console" and block.is_run]
+    return [command for block in run if not block.text.startswith(DEMO_PROMPT) for command in commands(block.text)]
 
 
 def test_every_command_of_the_tour_prints_what_the_readme_shows(home: Path) -> None:
@@ -150,20 +67,21 @@ def test_every_command_of_the_tour_prints_what_the_readme_shows(home: Path) -> N
 
 
 def test_the_demo_prints_what_the_readme_shows(home: Path) -> None:
-    block = next(block for block in blocks() if block.is_run and block.text.startswith(f"$ {DEMO}\n"))
-    assert steady(typed(DEMO, home), home) == steady(commands(block.text)[0].output)
+    block = next(block for block in blocks(README) if block.is_run and block.text.startswith(DEMO_PROMPT))
+    printed = typed(f"{sys.executable} examples/demo.py", home)
+    assert steady(printed, home) == steady(block.text.removeprefix(DEMO_PROMPT))
 
 
 def test_the_library_example_prints_what_the_readme_shows(home: Path) -> None:
-    example = next(block for block in blocks() if block.language == "python")
-    printed = next(block for block in blocks() if block.language == "text")
-    assert [block.language for block in blocks()].count("python") == 1
+    example = next(block for block in blocks(README) if block.language == "python")
+    printed = next(block for block in blocks(README) if block.language == "text")
+    assert [block.language for block in blocks(README)].count("python") == 1
     (home / "example.py").write_text(example.text, encoding="utf-8")
     assert typed(f"{sys.executable} example.py", home).splitlines() == printed.text.splitlines()
 
 
 def test_blocks_that_are_not_run_say_why() -> None:
-    not_run = [block.text.splitlines()[0] for block in blocks() if not block.is_run]
+    not_run = [block.text.splitlines()[0] for block in blocks(README) if not block.is_run]
     assert [line.split("#")[0].split(" --")[0].strip() for line in not_run] == [
         "$ make demo",
         "$ ledger check documents.jsonl",
@@ -175,7 +93,7 @@ def test_blocks_that_are_not_run_say_why() -> None:
 
 
 def test_the_item_shapes_are_valid_items(home: Path) -> None:
-    shapes = next(block for block in blocks() if block.language == "json")
+    shapes = next(block for block in blocks(README) if block.language == "json")
     (home / "shapes.jsonl").write_text(shapes.text, encoding="utf-8")
     said = typed("ledger check shapes.jsonl --model claude-sonnet-4-6 --max-tokens 100", home)
     assert "shapes.jsonl: nothing is wrong with what would be sent" in said
