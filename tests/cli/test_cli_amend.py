@@ -15,7 +15,10 @@ from ledger.core.decide import Waiting
 from ledger.core.errors import PausedError
 from ledger.core.state import RunState
 from ledger.ledger import Ledger
+from ledger.ports import RequestBlock
 from ledger.reading import Reading
+from ledger.store import schema
+from ledger.store.payloads import decode_superseded, superseded_blocks
 from ledger.store.sqlite import SqliteLog
 
 LEDGER = "items.simulated.ledger"
@@ -255,3 +258,16 @@ def test_the_pause_until_somebody_agrees_is_told_of_only_where_nobody_does(faile
     assert told == []
     assert ledger.retry(outcomes=["errored"], confirm=lambda _: False).exit_code == 3
     assert told == ["RunPaused unconfirmed"]
+
+
+def test_a_kept_body_that_was_changed_is_found_by_the_audit(failed: Path) -> None:
+    invoke("retry", "--from", "-", typed=lines({"id": "bad", "prompt": "Describe a pan."}))
+    connection = schema.connect(failed / LEDGER, "rw")
+    (data,) = connection.execute("SELECT data FROM superseded_block").fetchone()
+    (body,) = decode_superseded(RequestBlock(0, 1, data))
+    forged = body._replace(payload=body.payload._replace(params=body.payload.params.replace(b"a pan", b"a pot")))
+    connection.execute("UPDATE superseded_block SET data = ?", (next(superseded_blocks(0, [forged])).data,))
+    connection.close()
+    said = [str(found) for found in Reading(LEDGER).audit().findings if found.severity == "breach"]
+    assert len(said) == 2  # the event that put it there, and the one that replaced it
+    assert all("request 3: the stored body is not the one whose digest was recorded" in text for text in said)

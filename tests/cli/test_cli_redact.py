@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import sqlite3
@@ -20,12 +21,14 @@ from ledger.core.decide import Waiting
 from ledger.core.errors import ServiceError
 from ledger.core.state import RunState
 from ledger.ledger import Ledger
+from ledger.ports import RequestPayload
 from ledger.reading import Reading
 from ledger.service.simulator.faults import Fault, Faults
 from ledger.service.simulator.settings import CALM, Settings
 from ledger.service.simulator.transport import SimulatorTransport
 from ledger.store import schema
 from ledger.store.answerindex import DIRECTORY_VARIABLE, SWITCH_VARIABLE
+from ledger.store.payloads import request_blocks
 from ledger.store.sqlite import SqliteLog
 
 LEDGER = "items.simulated.ledger"
@@ -315,7 +318,36 @@ def test_a_batch_that_is_gone_already_is_as_good_as_deleted(finished: Path) -> N
 def test_a_service_that_does_not_delete_is_an_error_and_what_is_here_is_deleted(finished: Path) -> None:
     fault = Fault(operation="delete", call=1, kind="status", status=529, carried_out=False)
     settings = msgspec.structs.replace(SETTINGS, faults=Faults(faults=(fault,)))
-    with pytest.raises(ServiceError, match="(?s)not deleted at the service.*529"):
+    with pytest.raises(ServiceError, match=r"(?s)not deleted at the service.*529"):
         Ledger(finished / LEDGER, settings=settings).redact(at_service=True)
     assert all(Reading(finished / LEDGER).state().columns.redacted)
     assert len(Ledger(finished / LEDGER).redact(at_service=True).batches) == 4
+
+
+def test_what_was_deleted_before_without_being_overwritten_is_gone_too(finished: Path) -> None:
+    """Blocks that no event speaks of are deleted when a torn ledger is opened."""
+    noise = random.Random(1).randbytes(40_000)  # over several pages, and stored as it is
+    with SqliteLog.open_writer(finished / LEDGER) as log:
+        log._connection.execute("PRAGMA secure_delete=OFF")  # as most builds of SQLite have it, and Debian's has not
+        body = RequestPayload(bytes(range(16)), noise, b"", b"", False, "lost")
+        log.append([], 0, requests=list(request_blocks(len(NAMES), [body])))
+        log.drop_unlogged(len(NAMES), counted_results(finished), 1)
+    pieces = windows([noise])
+    assert pieces & windows(list(files(finished).values()))
+    assert invoke("redact", "--all", "--yes").exit_code == 0
+    assert not pieces & windows(list(files(finished).values()))
+
+
+def counted_results(place: Path) -> dict[int, int]:
+    return {chunk: sum(rows.values()) for chunk, rows in Reading(place / LEDGER).state().stored.items()}
+
+
+def test_what_is_gone_without_an_event_is_a_breach(finished: Path) -> None:
+    with SqliteLog.open_writer(finished / LEDGER) as log:
+        log.rewrite([], 0, redacted={0, 1, 7})
+    said = [str(found) for found in Reading(finished / LEDGER).audit().findings if found.severity == "breach"]
+    assert [text.split(": ", 1)[0].split(", ")[1] for text in said] == ["requests 0 to 1", "request 7"]
+    assert all("no event says that it was deleted" in text for text in said)
+    (finished / "ids").write_text("\n".join((NAMES[0], NAMES[1], NAMES[7])))
+    assert invoke("redact", "--ids", "ids", "--yes").exit_code == 0
+    assert Reading(finished / LEDGER).audit().ok

@@ -7,9 +7,9 @@ from random import Random
 import msgspec
 from scheduler import SECOND
 from service import Storm, Weather
-from world import DAY, HOUR, MINUTE, START, Life, Plan, Scenario
+from world import DAY, HOUR, MINUTE, START, Life, Plan, Retry, Scenario
 
-from ledger.core.events import BudgetSet, Policy
+from ledger.core.events import OUTCOMES, BudgetSet, Policy
 from ledger.service.simulator.settings import Mix, Settings
 
 INPUT_USD, TOKEN_USD = 0.00005, 0.0000025
@@ -54,6 +54,7 @@ def draw(seed: int) -> Scenario:
         plans.append(_plan(random, settle, poll, on_uncertain, _lives(random)))
     _prime(Random(seed ^ 0xCAC4E), plans)
     _brake(Random(seed ^ 0xB4A4E), plans)
+    _retry(Random(seed ^ 0x2E72A), plans)
     longest = random.choice((20, 300, 3000))
     settings = Settings(
         cache_across_batches=bool(seed % 5),
@@ -109,6 +110,16 @@ def _prime(random: Random, plans: list[Plan]) -> None:
                 plan.policy,
                 prime_cache=random.random() < 0.9,
                 canary_wait_us=random.choice((MINUTE, HOUR, 2 * HOUR, DAY)),
+            )
+
+
+def _retry(random: Random, plans: list[Plan]) -> None:
+    """Have some plans' people ask again, once or twice, what went wrong or even what went well; drawn apart, too."""
+    for plan in plans:
+        if random.random() < 0.15:
+            outcomes = (None, ("errored", "truncated", "refused", "invalid"), OUTCOMES)
+            plan.retries = tuple(
+                Retry(random.choice(outcomes), random.random() < 0.5) for _ in range(random.choice((1, 1, 2)))
             )
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from functools import cached_property, lru_cache
 from io import BytesIO
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from purse import Allowance, in_dollars
 from running import MINUTE, MODEL, PRICES, START, body_of, taken_in
@@ -23,6 +24,7 @@ from scheduler import SECOND, Process, Scheduler
 from service import OURS, Sent, Service, ServiceGateway, Weather
 
 from ledger import recovery
+from ledger.amending import Amending, Changes, open_amended
 from ledger.core import events as e
 from ledger.core import snapshot
 from ledger.core.chunks import nonce_of, parse_wire_id
@@ -32,8 +34,10 @@ from ledger.core.errors import LockedError, PausedError, ServiceError, UsageErro
 from ledger.core.evolve import evolve, fold
 from ledger.core.prefixes import NO_PREFIX, marked_prefixes
 from ledger.core.prices import Pricer, Usage
+from ledger.core.reopening import reopening
 from ledger.core.requests import CancelBatches, Resolve, SetBudget, request_events
 from ledger.core.state import RunState, outcome_of
+from ledger.files.audit import audit
 from ledger.ports import CallError, Head, RequestBlock, ResultBlock
 from ledger.runner import Runner, Writer
 from ledger.service.simulator.answers import is_billed
@@ -104,6 +108,13 @@ class Life:
     append_stall_rate: float = 0.0
 
 
+class Retry(NamedTuple):
+    """A retry: of which outcomes (None for those of the command itself), and whether it asks with other bodies."""
+
+    outcomes: tuple[str, ...] | None
+    amends: bool
+
+
 @dataclass
 class Plan:
     """One ledger of a simulation: its items, its policy, and the lives of its processes."""
@@ -116,6 +127,8 @@ class Plan:
     """What the run may cost, as said before its first batch."""
     frugal: bool = False
     """Whether the person raises a budget by little at a time, rather than to what the message says."""
+    retries: tuple[Retry, ...] = ()
+    """What the person asks again, each time the run has ended."""
     max_tokens: int = 100
     shared: tuple[str, ...] = ()
     """What the prompts share, in turn; none where nothing is marked to be cached."""
@@ -231,6 +244,10 @@ class LedgerLife:
         self.next_limit = ""
         self.stuck_states: list[str] = []
         self.allowance = Allowance()
+        self.retried = 0
+        self.retry: Retry | None = None
+        self.paid_before = Counter[int]()
+        """How often each item was opened again although it had been answered."""
         self._intake()
         self._taken_in = len(self.disk.rows)
 
@@ -283,6 +300,7 @@ class LedgerLife:
             self._recover(writer, gateway, process, log)
         self._resolve(writer)
         self._raise_limit(writer)
+        self._retry(writer)
         self.runner = runner = Runner(
             writer, gateway, lambda: nullcontext(log), BytesIO, self._requests, process, slice_seconds=600.0
         )
@@ -366,6 +384,11 @@ class LedgerLife:
 
     def _ended(self, code: int) -> None:
         require(code in (0, 1, 3, 6), f"exit code {code}")
+        if code in (0, 1) and self.retried < len(self.plan.retries):
+            self.retry = self.plan.retries[self.retried]
+            self.retried += 1
+            self._again(self.world.random.choice((MINUTE, HOUR)))
+            return
         if code in (0, 1):
             self.exit_code = code
             return
@@ -404,6 +427,26 @@ class LedgerLife:
         if self.plan.frugal:
             limit = str(min(Decimal(budget.max_usd) * 3 / 2 + Decimal("0.0001"), Decimal(limit)))
         writer.append(request_events(writer.state, SetBudget(limit, budget.mode)))
+
+    def _retry(self, writer: Writer) -> None:
+        """Open again what the person wants to have asked again, as it was or with other bodies."""
+        if self.retry is None:
+            return
+        found = reopening(writer.state, self.retry.outcomes)
+        before = {ordinal: outcome_of(writer.state, ordinal) for ordinal in found.ordinals}
+        if found.event is not None and self.retry.amends:
+            changes = Changes(max_tokens=max(self.plan.max_tokens - 1, 1))
+            amending = Amending(writer.log, writer.state, changes, date(2026, 11, 22))
+            self._note_paid(before)
+            open_amended(writer, lambda: amending.plan(found.ordinals, ()), found.ordinals, ())
+        elif found.event is not None:
+            self._note_paid(before)
+            writer.append([found.event])
+        self.retry = None
+
+    def _note_paid(self, outcomes: Mapping[int, str]) -> None:
+        """Note before it happens what may be paid for again: a process that dies here leaves it open, or does not."""
+        self.paid_before.update(o for o, outcome in outcomes.items() if outcome not in ("expired", "canceled"))
 
     def _resolve(self, writer: Writer) -> None:
         """Do for every held chunk what its message says."""
@@ -533,6 +576,9 @@ class LedgerLife:
         self._check_paid_once()
         self._check_costs()
         self.check_budget()
+        if self.plan.retries:
+            wrong = [str(found) for found in audit(MemoryLog(self.disk)).findings if re.search(r"\bbody\b", found.what)]
+            require(not wrong, f"bodies are not what was recorded: {wrong}")
 
     def _check_once(self) -> None:
         accepted: dict[tuple[int, int], list[str]] = {}
@@ -567,7 +613,7 @@ class LedgerLife:
                 wire = parse_wire_id(wire_id)
                 assert wire is not None
                 paid[wire.ordinal] += is_billed(code)
-        twice = [ordinal for ordinal, times in paid.items() if times > 1]
+        twice = [ordinal for ordinal, times in paid.items() if times > 1 + self.paid_before[ordinal]]
         require(not twice, f"items {twice} were paid for twice")
 
     def _owners(self) -> dict[str, tuple[int, int]]:

@@ -7,6 +7,7 @@ narrow as it goes.
 
 from __future__ import annotations
 
+from planted.amending import SECOND_CHANCES
 from planted.answering import ANSWERING
 from planted.braking import BRAKING
 from planted.bug import Bug
@@ -17,6 +18,6 @@ from planted.reusing import REUSING
 from planted.storing import STORING
 from planted.submitting import SUBMITTING
 
-BUGS = (*SUBMITTING, *RECONCILING, *COLLECTING, *ANSWERING, *STORING, *BRAKING, *REUSING, *PRIMING)
+BUGS = (*SUBMITTING, *RECONCILING, *COLLECTING, *ANSWERING, *STORING, *BRAKING, *REUSING, *PRIMING, *SECOND_CHANCES)
 
 __all__ = ["BUGS", "Bug"]
