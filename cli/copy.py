@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from .options import debug_option, find_ledger, ledger_option
@@ -12,7 +14,7 @@ from .options import debug_option, find_ledger, ledger_option
 @ledger_option
 @debug_option
 def command(destination: str, ledger_file: str | None) -> None:
-    """Copy the ledger to DEST, its head with it; also while a process is at work on it.
+    """Copy the ledger to DEST, a file or a directory, its head with it; also while a process is at work on it.
 
     Go on with one of the two only: what the other submits, this one cannot know.
     """
@@ -21,5 +23,7 @@ def command(destination: str, ledger_file: str | None) -> None:
     from .output import answer
 
     path = find_ledger(ledger_file)
-    Ledger(path).copy(destination)
-    answer(f"{path} copied to {destination}")
+    target = Path(destination)
+    target = target / path.name if target.is_dir() else target
+    Ledger(path).copy(target)
+    answer(f"{path} copied to {target}")

@@ -209,13 +209,13 @@ class Runner:
             self._over = True  # nobody listens from here on: what still works must not wait for an answer
 
     def _run(self, *, once: bool) -> int:
-        looked_once = not once
+        has_looked = False
         while not self._stopping:
             self._take(block_seconds=0)
             self._writer.append(self._requests(self.state))
             decision = decide(self.state, self._writer.clock.now())
-            if not looked_once and "look" not in self._running:
-                looked_once = True
+            if not has_looked and "look" not in self._running:
+                has_looked = True
                 decision = self._with_a_look(decision)
             if self._start(decision.commands):
                 continue
@@ -231,7 +231,7 @@ class Runner:
         return -1
 
     def _with_a_look(self, decision: Decision) -> Decision:
-        """Return the decision with a look: who calls once wants to know now, whenever the last poll was."""
+        """Return the decision with a look: who starts a process wants to know now, whenever the last poll was."""
         if any(isinstance(command, Look | Record) for command in decision.commands):
             return decision
         if not self.state.chunks_in("submitted"):

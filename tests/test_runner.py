@@ -670,3 +670,14 @@ def test_an_event_that_the_state_does_not_allow_never_reaches_the_log() -> None:
     with pytest.raises(IllegalEventError, match="batch_collected"):
         world.run(requests=lambda _: [e.BatchCollected(chunk=1, batch="b", rows=1, counts=e.Counts())])
     assert [row.type_name for row in world.disk.rows[rows:]] == ["writer_opened"]
+
+
+def test_a_process_looks_when_it_starts_however_seldom_it_is_to_poll() -> None:
+    world = World(TEN, policy=msgspec.structs.replace(POLICY, poll_us=3600 * SECOND))
+    with joined_threads():
+        assert world.process().run(once=True) == STILL_RUNNING
+    world.clock.at += 600 * SECOND
+    started_at = world.clock.at
+    assert world.run() == 0
+    collected_at = max(row.at for row in world.disk.rows if row.type_name == "batch_collected")
+    assert collected_at - started_at < 60 * SECOND

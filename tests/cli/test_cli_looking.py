@@ -264,6 +264,16 @@ def test_a_copy_is_a_ledger_and_is_not_written_over(finished: Path) -> None:
     assert again.stderr.startswith("error: there is a file of this name already\n")
 
 
+def test_a_copy_goes_into_a_directory_under_its_own_name(finished: Path) -> None:
+    (finished / "backups").mkdir()
+    result = invoke("copy", "backups")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "items.simulated.ledger copied to backups/items.simulated.ledger\n",
+    )
+    assert invoke("replay", "backups/items.simulated.ledger", "--audit").exit_code == 0
+
+
 @pytest.mark.parametrize("command", ["status", "results", "costs", "replay", "events", "resume", "recover"])
 def test_with_two_ledgers_one_must_be_named(finished: Path, command: str) -> None:
     (finished / "b.ledger").write_bytes((finished / "items.simulated.ledger").read_bytes())
