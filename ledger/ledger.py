@@ -253,7 +253,7 @@ class Ledger(Reading):
                 names.
             ids: only these items.
             corrected: a file of items, or ``-``: their bodies take the place of those that have the same ids. Without
-                ``outcomes`` and ``ids`` these items are opened, and no others.
+                ``outcomes`` and ``ids`` these items are opened, and no others; not what is ok and asks the very same.
             model: the model that what is opened asks from now on.
             max_tokens: likewise, the most tokens of an answer.
             choices: as for ``resume``.

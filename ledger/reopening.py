@@ -11,7 +11,7 @@ from ledger.braking import UNCONFIRMED, reopened_unconfirmed
 from ledger.core import events as e
 from ledger.core.decide import Waiting
 from ledger.core.reopening import Reopening, reopening
-from ledger.core.state import RunState
+from ledger.core.state import RunState, outcome_of
 from ledger.retrying import find_ids, refuse_redacted
 from ledger.runner import Listener, Writer
 
@@ -86,6 +86,8 @@ def reopen(
         by_id = find_ids(writer.log, state, ids)
         refuse_redacted(state, by_id)
         named = sorted(by_id.values())
+        if wanted.ids is None and wanted.outcomes is None:
+            named = _without_answered(state, amending, named)
     found = reopening(state, wanted.outcomes, named)
     # With the first event: a process that dies behind it leaves nothing that a later one would send unasked.
     asks = has_to_agree and UNCONFIRMED not in state.pauses and found.event is not None
@@ -96,6 +98,14 @@ def reopen(
         return found, 0
     opened = found.ordinals
     return found, open_amended(writer, lambda: amending.plan(opened, named or ()), opened, announce)
+
+
+def _without_answered(state: RunState, amending: Amending, named: list[int]) -> list[int]:
+    """Leave out what is answered and would be asked the very same: a file often holds more than was mended."""
+    fine = {"ok", *state.policy.accept}
+    answered = [ordinal for ordinal in named if outcome_of(state, ordinal) in fine]
+    same = {change.ordinal for change in amending.plan(answered, ()) if change.after is None}
+    return [ordinal for ordinal in named if ordinal not in same]
 
 
 def _known(writer: Writer, ids: Collection[str]) -> Collection[str]:

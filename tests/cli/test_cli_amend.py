@@ -63,6 +63,17 @@ def audit_is_ok() -> bool:
     return Reading(LEDGER).audit().ok
 
 
+def test_a_file_that_still_holds_what_is_answered_does_not_pay_for_that_again(failed: Path) -> None:
+    mended = [*ITEMS[:3], {"id": "bad", "prompt": "Describe a pan.", "shelf": 4}]
+    (failed / "fixed.jsonl").write_text(lines(*mended))
+    invoke("retry", "--from", "fixed.jsonl")
+    attempts = {row["custom_id"]: row["attempts"] for row in Reading(LEDGER).results(all=True)}
+    assert attempts == {"fine": 1, "cut": 2, "no": 2, "bad": 2}
+    assert audit_is_ok()
+    invoke("retry", "--from", "fixed.jsonl", "--ids", "-", typed="fine\n")
+    assert {row["custom_id"]: row["attempts"] for row in Reading(LEDGER).results(all=True)}["fine"] == 2
+
+
 def test_corrected_items_are_asked_instead_and_only_they(failed: Path) -> None:
     (failed / "fixed.jsonl").write_text(
         lines({"id": "bad", "prompt": "Describe a pan."}, {"id": "no", "prompt": "Describe a cup."})
@@ -96,8 +107,8 @@ def test_a_file_is_narrowed_by_outcomes_and_by_ids(failed: Path) -> None:
 
 
 def test_an_item_that_is_the_same_is_opened_and_not_amended(failed: Path) -> None:
-    result = invoke("retry", "--from", "-", typed=lines(ITEMS[0]))
-    assert "1 item opened again: 1 ok" in result.stderr
+    result = invoke("retry", "--from", "-", typed=lines(ITEMS[2]))
+    assert "1 item opened again: 1 refused" in result.stderr
     assert "another body" not in result.stderr
     assert "request_amended" not in types()
 
