@@ -265,7 +265,9 @@ def _lint_block(block: object, role: str, path: str) -> Iterator[Problem]:
         fix = 'write {"type": "text", "text": "..."}'
         yield Problem("block", path, "a content block is an object with a type", fix)
         return
-    if kind == "document" and role == "assistant":
+    if kind == "text" and not isinstance(block.get("text"), str):
+        yield Problem("block", f"{path}.text", "a text block has a text", 'write {"type": "text", "text": "..."}')
+    elif kind == "document" and role == "assistant":
         why = "API version 2026-10-21 refuses a document directly in an assistant message"
         yield Problem("document", path, why, "move it to a user message")
     elif kind == "text" and role == "user":

@@ -169,8 +169,8 @@ def _text(found: re.Match[bytes]) -> str:
 def _prompt(item: dict[str, Any]) -> str | None:
     """Return the text that an item ends its talk with, of which no check asks but whether it is blank."""
     content = item["params"]["messages"][-1]["content"] if "params" in item else item["prompt"]
-    if type(content) is list and content[-1].get("type") == "text":
-        content = content[-1]["text"]
+    if type(content) is list and content and type(content[-1]) is dict and content[-1].get("type") == "text":
+        content = content[-1].get("text")
     return content if type(content) is str else None
 
 

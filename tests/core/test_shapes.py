@@ -140,6 +140,16 @@ def test_a_prompt_too_long_for_a_request_is_left_to_the_careful_parser() -> None
     assert isinstance(ItemParser(DEFAULTS).parse(line), Problem)
 
 
+def test_a_text_block_without_a_text_is_refused_by_both() -> None:
+    """A single byte lost: `ext` instead of `text`."""
+    blocks = [{"type": "image", "source": {"type": "url", "url": "u"}}, {"type": "text", "ext": "hello"}]
+    line = dump({"custom_id": "a", "prompt": blocks})
+    found = LineParser(ItemParser(DEFAULTS)).parse(line)
+    assert found == ItemParser(DEFAULTS).parse(line)
+    assert isinstance(found, Problem)
+    assert found.field == "prompt[1].text"
+
+
 @given(st.data())
 def test_no_line_however_torn_is_read_otherwise_than_by_the_careful_parser(data: st.DataObject) -> None:
     """Everything that a hand or a program may do to a line, in the id, the prompt and around them."""

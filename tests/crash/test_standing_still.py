@@ -15,7 +15,7 @@ from scene import SETTLE_SECONDS, Scene, Watcher
 
 from ledger.core import events as e
 from ledger.core.units import DAY_US
-from ledger.ledger import SystemClock
+from ledger.reading import SystemClock
 from ledger.service.gateway import RELEASE_SECONDS
 from ledger.service.simulator.faults import Fault
 
